@@ -1,0 +1,199 @@
+//! Sites, their routes, and what a route does.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::{CertFiles, Origin};
+
+/// A host a site answers for. Names are lower case, without a trailing dot.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum HostPattern {
+    Exact(String),
+    /// `*.example.com` holds `example.com`: any one label or more in front.
+    Wildcard(String),
+    /// `"*"`.
+    Any,
+}
+
+impl std::fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            HostPattern::Exact(name) => f.write_str(name),
+            HostPattern::Wildcard(base) => write!(f, "*.{base}"),
+            HostPattern::Any => f.write_str("*"),
+        }
+    }
+}
+
+/// One `[sites."HOST"]`.
+#[derive(Debug, Clone)]
+pub struct Site {
+    pub host: HostPattern,
+    pub aliases: Vec<HostPattern>,
+    /// Aliases are answered with a redirect to the site's own name.
+    pub aliases_redirect: bool,
+    pub tls: SiteTls,
+    pub http: PlainMode,
+    /// Routes in file order; the site's own action is last, with [`PathPattern::Any`].
+    pub routes: Vec<Route>,
+    pub origin: Origin,
+}
+
+/// Where a site's certificate comes from, resolved from `tls = "auto"` and friends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SiteTls {
+    /// A file of `tls.certificates` if its SAN covers the host, else the development CA if the name is a local one, else
+    /// nothing (only [`UnknownHost::Default`] can serve it): known when the certificates are open.
+    Auto,
+    Dev,
+    Off,
+    Files(CertFiles),
+}
+
+/// What the plain door does for a site (`http = ...`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PlainMode {
+    /// Redirect to https.
+    #[default]
+    Redirect,
+    /// The same content on both doors.
+    Serve,
+    /// Redirect only clients that send `Upgrade-Insecure-Requests: 1`.
+    Upgrade,
+    /// The site is not there on the plain door.
+    Off,
+}
+
+/// One path of a site with what happens there.
+#[derive(Debug, Clone)]
+pub struct Route {
+    pub path: PathPattern,
+    /// Removed from the front of the path before it is forwarded; no trailing slash.
+    pub strip_prefix: Option<String>,
+    pub action: Action,
+    pub request_headers: HeaderRules,
+    pub response_headers: HeaderRules,
+    pub timeouts: Timeouts,
+    pub limits: Limits,
+    pub forwarding: Forwarding,
+    pub origin: Origin,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PathPattern {
+    /// `/ping`.
+    Exact(String),
+    /// `/api/*` holds `/api`: that path itself and everything below it, whole segments only.
+    Prefix(String),
+    Any,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Index into [`Config::upstreams`].
+    Forward(usize),
+    Redirect(Redirect),
+    Respond(Respond),
+}
+
+/// `redirect = { to, status }`; `{path}`, `{query}` and `{host}` in `to` are filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redirect {
+    pub to: String,
+    pub status: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Respond {
+    pub status: u16,
+    pub body: String,
+    pub content_type: String,
+}
+
+/// `headers.request` or `headers.response`: `remove`, then `set`, then `add`. Values may hold `{client_ip}`, `{host}`,
+/// `{scheme}`, `{request_id}`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HeaderRules {
+    pub set: Vec<(String, String)>,
+    pub add: Vec<(String, String)>,
+    pub remove: Vec<String>,
+}
+
+impl HeaderRules {
+    pub fn is_empty(&self) -> bool {
+        self.set.is_empty() && self.add.is_empty() && self.remove.is_empty()
+    }
+}
+
+/// Whose forwarding fields are believed, and which are sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Forwarding {
+    pub trusted_proxies: Vec<IpNet>,
+    pub style: ForwardedStyle,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ForwardedStyle {
+    /// X-Forwarded-For, -Proto, -Host and -Port.
+    #[default]
+    XForwarded,
+    /// Forwarded (RFC 7239).
+    Rfc7239,
+    Both,
+    Off,
+}
+
+/// Every deadline of a request; `None` is "off".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// TLS handshake, from accept.
+    pub handshake: Option<Duration>,
+    /// From the first byte of a request to the end of its head; from accept for the first one.
+    pub request_header: Option<Duration>,
+    /// Between two reads of a request body.
+    pub request_body_idle: Option<Duration>,
+    /// Between two requests on one connection.
+    pub keep_alive: Option<Duration>,
+    /// Connecting to a server.
+    pub connect: Option<Duration>,
+    /// From the end of the request to the response head.
+    pub response_header: Option<Duration>,
+    /// Between two reads of a response body, or two writes to a client that does not read.
+    pub response_body_idle: Option<Duration>,
+    /// Silence on an upgraded connection.
+    pub tunnel_idle: Option<Duration>,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let seconds = |n| Some(Duration::from_secs(n));
+        Timeouts {
+            handshake: seconds(10),
+            request_header: seconds(10),
+            request_body_idle: seconds(30),
+            keep_alive: seconds(75),
+            connect: seconds(3),
+            response_header: seconds(60),
+            response_body_idle: seconds(60),
+            tunnel_idle: None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a request head, start line included.
+    pub header_bytes: usize,
+    pub header_fields: usize,
+    /// Bytes of a request body; `None` is "off".
+    pub body: Option<u64>,
+    /// Bytes of a request target.
+    pub uri_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { header_bytes: 32 << 10, header_fields: 100, body: Some(100 << 20), uri_bytes: 16 << 10 }
+    }
+}
