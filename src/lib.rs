@@ -2,3 +2,6 @@
 //! An HTTP and HTTPS reverse proxy with TLS termination.
 
 pub mod config;
+pub mod error;
+pub mod h1;
+pub mod message;

@@ -1,0 +1,188 @@
+//! Why a request was refused or failed, and the one table from that to what the peer sees.
+//!
+//! A [`Why`] is a closed list. Its code stands in the access log, in `Proxy-Status` (RFC 9209), on the error page and in
+//! `vestibule why`, so that one word can be searched everywhere.
+
+/// Whose fault a failure is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The client sent something wrong, or left.
+    Client,
+    /// The configuration, a rule or a limit of this proxy.
+    Proxy,
+    /// A server behind the proxy.
+    Upstream,
+}
+
+/// The cause of an answer that the proxy itself makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Why {
+    RequestMalformed,
+    RequestFraming,
+    RequestHost,
+    RequestTarget,
+    RequestVersion,
+    RequestExpectation,
+    RequestConnect,
+    RequestCut,
+    LimitHeaderBytes,
+    LimitHeaderFields,
+    LimitUriBytes,
+    LimitBody,
+    TimeoutRequestHeader,
+    TimeoutRequestBody,
+    RouteNoHost,
+    RouteNoRoute,
+    RouteAmbiguousPath,
+    TlsSniMismatch,
+    TlsPlainHttp,
+    UpstreamRefused,
+    UpstreamUnreachable,
+    UpstreamDns,
+    UpstreamConnectTimeout,
+    UpstreamClosed,
+    UpstreamClosedReused,
+    UpstreamMalformed,
+    UpstreamHeaderTimeout,
+    UpstreamCut,
+    UpstreamUpgrade,
+    ProxyLoop,
+    ClientGone,
+}
+
+/// One row of the table: what a [`Why`] is called and what it becomes on the wire.
+#[derive(Debug)]
+pub struct Row {
+    pub why: Why,
+    /// The stable code, `area.cause`.
+    pub code: &'static str,
+    pub status: u16,
+    pub fault: Fault,
+    /// The error type of RFC 9209 section 2.3.
+    pub proxy_status: &'static str,
+    /// One sentence for a person.
+    pub cause: &'static str,
+    /// What to do about it, naming the config key where there is one.
+    pub remedy: &'static str,
+}
+
+macro_rules! table {
+    ($($why:ident $code:literal $status:literal $fault:ident $token:literal $cause:literal $remedy:literal;)*) => {
+        /// Every why-code, in the order of the enum.
+        pub const TABLE: &[Row] = &[$(Row {
+            why: Why::$why, code: $code, status: $status, fault: Fault::$fault, proxy_status: $token,
+            cause: $cause, remedy: $remedy,
+        },)*];
+    };
+}
+
+table! {
+    RequestMalformed "request.malformed" 400 Client "http_request_error"
+        "The request is not valid HTTP." "Mend the client: RFC 9112 section 2 says what a message looks like.";
+    RequestFraming "request.framing" 400 Client "http_request_error"
+        "The request does not say clearly where its body ends." "Send one Content-Length, or Transfer-Encoding: chunked, never both (RFC 9112 section 6.3).";
+    RequestHost "request.host" 400 Client "http_request_error"
+        "The request needs exactly one valid Host field." "Send one Host field (RFC 9112 section 3.2).";
+    RequestTarget "request.target" 400 Client "http_request_error"
+        "The request target is not valid." "Percent-encode what RFC 3986 does not allow, and send no fragment.";
+    RequestVersion "request.version" 505 Client "http_request_error"
+        "This HTTP version is not spoken here." "Use HTTP/1.0, HTTP/1.1 or HTTP/2.";
+    RequestExpectation "request.expectation" 417 Client "http_request_error"
+        "The Expect field asks for something unknown." "Only Expect: 100-continue is defined (RFC 9110 section 10.1.1).";
+    RequestConnect "request.connect" 405 Client "http_request_denied"
+        "CONNECT is refused: this is a reverse proxy." "Ask for the resource itself.";
+    RequestCut "request.cut" 400 Client "http_request_error"
+        "The request ended before its body was whole." "The client closed too early, or its Content-Length is wrong.";
+    LimitHeaderBytes "limit.header_bytes" 431 Client "http_request_error"
+        "The request head is too large." "Send fewer or smaller fields (often cookies), or raise limits.header_bytes.";
+    LimitHeaderFields "limit.header_fields" 431 Client "http_request_error"
+        "The request has too many header fields." "Send fewer fields, or raise limits.header_fields.";
+    LimitUriBytes "limit.uri_bytes" 414 Client "http_request_error"
+        "The request target is too long." "Send long parameters in the body of a POST, or raise limits.uri_bytes.";
+    LimitBody "limit.body" 413 Client "http_request_error"
+        "The request body is too large." "Send less, or raise limits.body of the site or route.";
+    TimeoutRequestHeader "timeout.request_header" 408 Client "http_request_error"
+        "The request head did not arrive in time." "A slow client, or raise timeouts.request_header.";
+    TimeoutRequestBody "timeout.request_body" 408 Client "http_request_error"
+        "The request body stopped arriving." "A slow client, or raise timeouts.request_body_idle.";
+    RouteNoHost "route.no_host" 404 Proxy "destination_not_found"
+        "No site answers for this host." "Add it under [sites], or check the Host the client sends.";
+    RouteNoRoute "route.no_route" 404 Proxy "destination_not_found"
+        "The site has no route for this path." "Add a route, or an action on the site itself.";
+    RouteAmbiguousPath "route.ambiguous_path" 400 Client "http_request_denied"
+        "The path as sent and its normal form would meet different routes." "Ask for the path in its normal form.";
+    TlsSniMismatch "tls.sni_mismatch" 421 Client "http_request_denied"
+        "The Host is served with another certificate than the one of this connection." "Open a new connection for this host (RFC 9110 section 15.5.20).";
+    TlsPlainHttp "tls.plain_http" 400 Client "http_request_error"
+        "Plain HTTP was sent to the TLS port." "Use https:// with this port.";
+    UpstreamRefused "upstream.refused" 502 Upstream "connection_refused"
+        "The backend refused the connection." "Start the backend, or mend the address in proxy or servers.";
+    UpstreamUnreachable "upstream.unreachable" 502 Upstream "destination_unavailable"
+        "The backend cannot be reached." "Check the address and the network between.";
+    UpstreamDns "upstream.dns" 502 Upstream "dns_error"
+        "The name of the backend does not resolve." "Check the name in proxy or servers; it is asked again on every try.";
+    UpstreamConnectTimeout "upstream.connect_timeout" 504 Upstream "connection_timeout"
+        "The backend did not accept the connection in time." "Check the backend's load and the network, or raise timeouts.connect.";
+    UpstreamClosed "upstream.closed" 502 Upstream "connection_terminated"
+        "The backend closed the connection without an answer." "Read the backend's log: it may have crashed.";
+    UpstreamClosedReused "upstream.closed_reused" 502 Upstream "connection_terminated"
+        "The backend closed a kept-alive connection while the request was on its way." "Raise the backend's keep-alive timeout above keepalive.idle_timeout. The request was not repeated because that could do its work twice.";
+    UpstreamMalformed "upstream.malformed" 502 Upstream "http_protocol_error"
+        "The backend's answer is not valid HTTP." "Check that the port speaks HTTP/1.1 and read the proxy's log.";
+    UpstreamHeaderTimeout "upstream.header_timeout" 504 Upstream "http_response_timeout"
+        "The backend did not answer in time." "Check the backend, or raise timeouts.response_header.";
+    UpstreamCut "upstream.cut" 502 Upstream "http_response_incomplete"
+        "The backend closed in the middle of its answer." "Read the backend's log.";
+    UpstreamUpgrade "upstream.upgrade" 502 Upstream "http_upgrade_failed"
+        "The backend switched protocols without being asked." "Check the backend.";
+    ProxyLoop "proxy.loop" 508 Proxy "proxy_loop_detected"
+        "The request came back to this proxy." "A backend address points at the proxy itself.";
+    ClientGone "client.gone" 499 Client "http_request_error"
+        "The client left before the answer." "Nothing, unless it happens often: then look at the response times.";
+}
+
+impl Why {
+    /// This cause's row of the [`TABLE`].
+    pub fn row(self) -> &'static Row {
+        // The table is in the order of the enum; a test holds it there.
+        &TABLE[self as usize]
+    }
+
+    pub fn code(self) -> &'static str {
+        self.row().code
+    }
+
+    pub fn status(self) -> u16 {
+        self.row().status
+    }
+}
+
+impl std::fmt::Display for Why {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+impl std::error::Error for Why {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_why_code_stands_in_its_own_row() {
+        for (index, row) in TABLE.iter().enumerate() {
+            assert_eq!(row.why as usize, index, "{}", row.code);
+            assert_eq!(row.why.row().code, row.code);
+        }
+    }
+
+    #[test]
+    fn codes_are_unique_and_statuses_are_errors() {
+        for row in TABLE {
+            assert_eq!(TABLE.iter().filter(|other| other.code == row.code).count(), 1, "{}", row.code);
+            assert!((400..600).contains(&row.status), "{}", row.code);
+            assert!(row.code.contains('.') && !row.cause.is_empty() && !row.remedy.is_empty());
+        }
+    }
+}

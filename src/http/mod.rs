@@ -1,0 +1,147 @@
+//! HTTP towards clients: connections become requests, a [`Handler`] makes responses of them.
+//!
+//! The protocols (HTTP/1.1 in `serve_h1`, HTTP/2 in `serve_h2`) hold no policy: what to answer is the handler's.
+
+pub mod body;
+pub mod connections;
+pub mod headers;
+pub mod respond;
+pub mod serve;
+mod serve_h1;
+mod serve_h2;
+pub mod tunnel;
+pub mod wire;
+
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+
+use crate::config::{Limits, Timeouts};
+use crate::error::Why;
+use crate::message::{Fields, RequestHead};
+use crate::net::Deadline;
+use crate::tls::TlsFacts;
+use body::Body;
+use connections::Connections;
+use tunnel::Tunnel;
+
+/// What is known of a client connection before its first request.
+#[derive(Debug)]
+pub struct ConnInfo {
+    /// The client as the socket says.
+    pub peer: SocketAddr,
+    /// The client's address in text, as forwarding fields and logs want it: IPv4 in IPv6 is written as IPv4.
+    pub peer_ip: Box<str>,
+    pub local: SocketAddr,
+    /// The port the client connected to, in text.
+    pub local_port: Box<str>,
+    /// Index into the config's listeners.
+    pub listener: usize,
+    pub tls: Option<TlsFacts>,
+}
+
+impl ConnInfo {
+    pub fn new(peer: SocketAddr, local: SocketAddr, listener: usize, tls: Option<TlsFacts>) -> ConnInfo {
+        ConnInfo {
+            peer,
+            peer_ip: canonical(peer).to_string().into(),
+            local,
+            local_port: local.port().to_string().into(),
+            listener,
+            tls,
+        }
+    }
+
+    /// The client's address, IPv4-mapped ones as IPv4.
+    pub fn ip(&self) -> IpAddr {
+        canonical(self.peer)
+    }
+}
+
+fn canonical(addr: SocketAddr) -> IpAddr {
+    addr.ip().to_canonical()
+}
+
+/// A request on its way to the handler.
+#[derive(Debug)]
+pub struct Request {
+    pub head: RequestHead,
+    pub body: Body,
+    pub conn: Rc<ConnInfo>,
+    /// The timer of the task this request runs in; the handler moves it to what it waits for.
+    pub deadline: Rc<Deadline>,
+    /// Sends interim responses (103) where the protocol can.
+    pub interim: Option<Interim>,
+}
+
+/// A response on its way to the client. Hop-by-hop fields are the protocol's to add.
+#[derive(Debug)]
+pub struct Response {
+    pub status: u16,
+    pub fields: Fields,
+    pub body: Body,
+    /// The connection becomes a tunnel after this head (101).
+    pub tunnel: Option<Tunnel>,
+    /// The connection cannot be used for another request.
+    pub close: bool,
+    pub on_end: Option<OnEnd>,
+}
+
+impl Response {
+    pub fn new(status: u16) -> Response {
+        Response { status, fields: Fields::default(), body: Body::Empty, tunnel: None, close: false, on_end: None }
+    }
+}
+
+/// Runs once when the response is over: its last byte written, or given up.
+pub struct OnEnd(pub Box<dyn FnOnce(Ended)>);
+
+impl std::fmt::Debug for OnEnd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OnEnd")
+    }
+}
+
+/// How a response ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Ended {
+    /// Body bytes handed to the connection.
+    pub bytes: u64,
+    /// Why the body is not whole.
+    pub cut: Option<Why>,
+}
+
+/// Sends an interim response on the connection of one request.
+#[derive(Clone)]
+pub struct Interim(pub Rc<dyn Fn(u16, &Fields)>);
+
+impl std::fmt::Debug for Interim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Interim")
+    }
+}
+
+/// Makes responses: the one seam between protocols and policy.
+pub trait Handler: 'static {
+    /// Answers a request. Failures are answers too.
+    fn handle(&self, request: Request) -> impl Future<Output = Response>;
+
+    /// Answers what never became a request: bytes that were refused.
+    fn refuse(&self, conn: &Rc<ConnInfo>, why: Why) -> Response;
+}
+
+/// What the protocols need to know of the configuration.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub timeouts: Timeouts,
+    pub limits: Limits,
+    /// Idle time of an HTTP/2 connection without streams.
+    pub h2_keep_alive: std::time::Duration,
+}
+
+/// What every connection of a worker shares.
+pub struct Shared<H> {
+    pub handler: H,
+    pub settings: Settings,
+    pub connections: Connections,
+}

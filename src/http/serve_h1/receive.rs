@@ -1,0 +1,123 @@
+//! The connection as two hold it, the loop that answers and the handler that reads the body.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use super::{READ, READ_LARGE};
+use crate::error::Why;
+use crate::h1::{self, Decoder, Step};
+use crate::http::body::{Body, Frame, NextFrame, Source};
+use crate::http::wire::Wire;
+use crate::http::{ConnInfo, Interim, Request, Settings};
+use crate::message::{Fields, Framing, RequestHead, Version};
+use crate::net::{Deadline, clock};
+
+/// A body slower than this after [`SLOW_AFTER`] is given up: bytes a second.
+const MIN_RATE: u64 = 240;
+const SLOW_AFTER: Duration = Duration::from_secs(30);
+
+/// The connection, shared between the loop that writes responses and the request body that a handler holds.
+pub(super) struct Conn {
+    pub wire: RefCell<Wire>,
+    pub decoder: RefCell<Decoder>,
+    pub deadline: Rc<Deadline>,
+    /// The client waits for `100 Continue` before it sends its body.
+    pub waits: Cell<bool>,
+}
+
+impl Conn {
+    pub fn request(self: Rc<Self>, head: RequestHead, info: &Rc<ConnInfo>, settings: &Settings) -> Request {
+        let deadline = self.deadline.clone();
+        let has_body = head.framing != Framing::None;
+        let interim = (head.version == Version::Http11).then(|| Interim(self.clone().interim()));
+        let body = if has_body {
+            *self.decoder.borrow_mut() = Decoder::new(head.framing);
+            self.waits.set(head.expect_continue);
+            let idle = settings.timeouts.request_body_idle;
+            let length = match head.framing {
+                Framing::Length(length) => Some(length),
+                _ => None,
+            };
+            Body::Stream(Box::new(Receive { conn: self, length, received: 0, began: clock::now(), idle }))
+        } else {
+            Body::Empty
+        };
+        Request { head, body, conn: info.clone(), deadline, interim }
+    }
+
+    fn interim(self: Rc<Self>) -> Rc<dyn Fn(u16, &Fields)> {
+        Rc::new(move |status, fields| {
+            let mut wire = self.wire.borrow_mut();
+            if wire.has_room() {
+                let out = wire.output();
+                h1::write_status_line(out, status);
+                h1::write_fields(out, fields);
+                out.extend_from_slice(b"\r\n");
+            }
+        })
+    }
+
+    pub fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        match self.wire.borrow_mut().poll_flush(cx) {
+            Poll::Pending => self.deadline.poll(cx).map(|()| Err(std::io::ErrorKind::TimedOut.into())),
+            ready => ready,
+        }
+    }
+}
+
+/// A request body: read from the connection when the handler asks.
+struct Receive {
+    conn: Rc<Conn>,
+    /// Bytes still to come, from Content-Length.
+    length: Option<u64>,
+    received: u64,
+    began: Instant,
+    idle: Option<Duration>,
+}
+
+impl Source for Receive {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<NextFrame> {
+        let mut wire = self.conn.wire.borrow_mut();
+        let mut decoder = self.conn.decoder.borrow_mut();
+        loop {
+            match decoder.step(&mut wire.input) {
+                Ok(Step::Data(data)) => {
+                    self.conn.waits.set(false);
+                    self.received += data.len() as u64;
+                    self.length = self.length.map(|left| left.saturating_sub(data.len() as u64));
+                    let took = clock::now() - self.began;
+                    if took > SLOW_AFTER && self.received / took.as_secs().max(1) < MIN_RATE {
+                        return Poll::Ready(Some(Err(Why::TimeoutRequestBody)));
+                    }
+                    self.conn.deadline.set(self.idle);
+                    return Poll::Ready(Some(Ok(Frame::Data(data))));
+                }
+                Ok(Step::End(trailers)) => return Poll::Ready(trailers.map(|fields| Ok(Frame::Trailers(fields)))),
+                Ok(Step::NeedMore) => {}
+                Err(_) => return Poll::Ready(Some(Err(Why::RequestFraming))),
+            }
+            let room = if self.length.is_none_or(|left| left > READ_LARGE as u64) { READ_LARGE } else { READ };
+            match wire.poll_fill(cx, room) {
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(_) => return Poll::Ready(Some(Err(Why::RequestCut))),
+                Poll::Pending => {
+                    return self.conn.deadline.poll(cx).map(|()| Some(Err(Why::TimeoutRequestBody)));
+                }
+            }
+        }
+    }
+
+    fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    fn proceed(&mut self) {
+        if self.conn.waits.replace(false) {
+            self.conn.deadline.set(self.idle);
+            self.conn.wire.borrow_mut().output().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        }
+    }
+}
+

@@ -1,0 +1,211 @@
+//! Field names the proxy acts on, recognised once when a head is read, so that later checks compare a byte.
+
+/// A field name the proxy treats in its own way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Known {
+    /// A name the proxy only passes on.
+    Other,
+    Host,
+    Connection,
+    ContentLength,
+    TransferEncoding,
+    Upgrade,
+    KeepAlive,
+    ProxyConnection,
+    Te,
+    Expect,
+    Via,
+    Date,
+    Server,
+    Cookie,
+    Location,
+    ContentType,
+    Accept,
+    UserAgent,
+    Referer,
+    XRequestedWith,
+    UpgradeInsecureRequests,
+    StrictTransportSecurity,
+    IdempotencyKey,
+    ProxyStatus,
+    ProxyAuthorization,
+    XForwardedFor,
+    XForwardedProto,
+    XForwardedHost,
+    XForwardedPort,
+    Forwarded,
+    /// Another member of the forwarding family: a fact about the client that only a proxy may state.
+    ForwardingFamily,
+    /// A name that a CGI or WSGI server would fold onto one of the names above (`X_Forwarded_For`).
+    Folded,
+}
+
+impl Known {
+    /// Recognises a field name, whatever its case.
+    pub fn classify(name: &[u8]) -> Known {
+        let known = exact(name);
+        if known == Known::Other && name.iter().any(|b| !b.is_ascii_alphanumeric() && *b != b'-') {
+            return folded(name);
+        }
+        known
+    }
+
+    /// Says something about the client that only a proxy in front may say: dropped from untrusted clients.
+    pub fn is_forwarding(self) -> bool {
+        matches!(
+            self,
+            Known::XForwardedFor
+                | Known::XForwardedProto
+                | Known::XForwardedHost
+                | Known::XForwardedPort
+                | Known::Forwarded
+                | Known::ForwardingFamily
+        )
+    }
+
+    /// Concerns one connection only and never crosses a proxy (RFC 9110 section 7.6.1, and what HTTP/1.0 left behind).
+    pub fn is_hop_by_hop(self) -> bool {
+        matches!(
+            self,
+            Known::Connection
+                | Known::TransferEncoding
+                | Known::Upgrade
+                | Known::KeepAlive
+                | Known::ProxyConnection
+                | Known::Te
+                | Known::ProxyAuthorization
+        )
+    }
+}
+
+fn exact(name: &[u8]) -> Known {
+    let is = |other: &str, known: Known| if name.eq_ignore_ascii_case(other.as_bytes()) { known } else { Known::Other };
+    let Some(first) = name.first().map(u8::to_ascii_lowercase) else { return Known::Other };
+    match (name.len(), first) {
+        (2, b't') => is("te", Known::Te),
+        (3, b'v') => is("via", Known::Via),
+        (4, b'h') => is("host", Known::Host),
+        (4, b'd') => is("date", Known::Date),
+        (5, b'p') => is("proxy", Known::ForwardingFamily),
+        (6, b'a') => is("accept", Known::Accept),
+        (6, b'c') => is("cookie", Known::Cookie),
+        (6, b'e') => is("expect", Known::Expect),
+        (6, b's') => is("server", Known::Server),
+        (7, b'u') => is("upgrade", Known::Upgrade),
+        (7, b'r') => is("referer", Known::Referer),
+        (8, b'l') => is("location", Known::Location),
+        (9, b'f') => is("forwarded", Known::Forwarded),
+        (9, b'x') => is("x-real-ip", Known::ForwardingFamily),
+        (10, b'c') => is("connection", Known::Connection),
+        (10, b'k') => is("keep-alive", Known::KeepAlive),
+        (10, b'u') => is("user-agent", Known::UserAgent),
+        (11, b'c') => is("client-cert", Known::ForwardingFamily),
+        (12, b'c') => is("content-type", Known::ContentType),
+        (12, b'p') => is("proxy-status", Known::ProxyStatus),
+        (13, b'x') => match is("x-rewrite-url", Known::ForwardingFamily) {
+            Known::Other => forwarded_prefix(name),
+            known => known,
+        },
+        (14, b'c') => is("content-length", Known::ContentLength),
+        (14, b'x') => match is("x-original-url", Known::ForwardingFamily) {
+            Known::Other => forwarded_prefix(name),
+            known => known,
+        },
+        (15, b'x') => match is("x-forwarded-for", Known::XForwardedFor) {
+            Known::Other => forwarded_prefix(name),
+            known => known,
+        },
+        (15, b'i') => is("idempotency-key", Known::IdempotencyKey),
+        (16, b'p') => is("proxy-connection", Known::ProxyConnection),
+        (16, b'x') => {
+            for (text, known) in [
+                ("x-forwarded-host", Known::XForwardedHost),
+                ("x-forwarded-port", Known::XForwardedPort),
+                ("x-requested-with", Known::XRequestedWith),
+            ] {
+                if name.eq_ignore_ascii_case(text.as_bytes()) {
+                    return known;
+                }
+            }
+            forwarded_prefix(name)
+        }
+        (17, b't') => is("transfer-encoding", Known::TransferEncoding),
+        (17, b'x') => match is("x-forwarded-proto", Known::XForwardedProto) {
+            Known::Other => forwarded_prefix(name),
+            known => known,
+        },
+        (17, b'c') => is("client-cert-chain", Known::ForwardingFamily),
+        (19, b'p') => is("proxy-authorization", Known::ProxyAuthorization),
+        (25, b'u') => is("upgrade-insecure-requests", Known::UpgradeInsecureRequests),
+        (25, b's') => is("strict-transport-security", Known::StrictTransportSecurity),
+        (_, b'x') => forwarded_prefix(name),
+        (_, b'c') => prefix(name, b"client-cert"),
+        _ => Known::Other,
+    }
+}
+
+fn forwarded_prefix(name: &[u8]) -> Known {
+    prefix(name, b"x-forwarded-")
+}
+
+fn prefix(name: &[u8], prefix: &[u8]) -> Known {
+    match name.get(..prefix.len()) {
+        Some(start) if start.eq_ignore_ascii_case(prefix) => Known::ForwardingFamily,
+        _ => Known::Other,
+    }
+}
+
+/// CGI (RFC 3875 section 4.1.18) maps every character outside letters and digits to `_`: `X_Forwarded_For` and
+/// `X.Forwarded.For` would reach an application as the same variable as `X-Forwarded-For`.
+fn folded(name: &[u8]) -> Known {
+    let mut dashed = [0u8; 32];
+    let Some(dashed) = dashed.get_mut(..name.len()) else {
+        let start: Vec<u8> = name.iter().take(12).map(|b| if b.is_ascii_alphanumeric() { *b } else { b'-' }).collect();
+        return if exact(&start) != Known::Other || forwarded_prefix(&start) != Known::Other {
+            Known::Folded
+        } else {
+            Known::Other
+        };
+    };
+    for (to, from) in dashed.iter_mut().zip(name) {
+        *to = if from.is_ascii_alphanumeric() { *from } else { b'-' };
+    }
+    if exact(dashed) == Known::Other { Known::Other } else { Known::Folded }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_recognised_in_any_case() {
+        for (name, known) in [
+            ("Host", Known::Host),
+            ("CONTENT-LENGTH", Known::ContentLength),
+            ("transfer-encoding", Known::TransferEncoding),
+            ("X-Forwarded-For", Known::XForwardedFor),
+            ("x-forwarded-client-cert", Known::ForwardingFamily),
+            ("X-Forwarded-Prefix", Known::ForwardingFamily),
+            ("Client-Cert-Chain", Known::ForwardingFamily),
+            ("Proxy", Known::ForwardingFamily),
+            ("X-Real-IP", Known::ForwardingFamily),
+            ("X-Original-URL", Known::ForwardingFamily),
+            ("x-requested-with", Known::XRequestedWith),
+            ("X-Custom", Known::Other),
+            ("", Known::Other),
+        ] {
+            assert_eq!(Known::classify(name.as_bytes()), known, "{name}");
+        }
+    }
+
+    #[test]
+    fn names_that_a_cgi_server_folds_onto_known_ones_are_told_apart() {
+        for name in ["X_Forwarded_For", "x.forwarded.proto", "Content_Length", "X-Forwarded_Host", "Client_Cert"] {
+            assert_eq!(Known::classify(name.as_bytes()), Known::Folded, "{name}");
+        }
+        let long = format!("X_Forwarded_{}", "a".repeat(40));
+        assert_eq!(Known::classify(long.as_bytes()), Known::Folded);
+        assert_eq!(Known::classify(b"my_header"), Known::Other);
+    }
+}

@@ -1,0 +1,77 @@
+//! One timer for all the waits of a task.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use super::clock;
+
+/// A deadline that moves often and fires seldom.
+///
+/// Moving it writes a cell. The runtime's timer behind it is armed when a wait begins and moved only when it has fired or
+/// stands too late, which in steady traffic is once a minute and not once a request. It belongs to one task: the waker of
+/// the first wait is the one that counts.
+#[derive(Debug, Default)]
+pub struct Deadline {
+    at: Cell<Option<Instant>>,
+    armed: Cell<Option<Instant>>,
+    timer: RefCell<Option<Pin<Box<tokio::time::Sleep>>>>,
+}
+
+impl Deadline {
+    pub fn new(after: Option<Duration>) -> Deadline {
+        let deadline = Deadline::default();
+        deadline.set(after);
+        deadline
+    }
+
+    /// Moves the deadline to `after` from now; `None` takes it away.
+    pub fn set(&self, after: Option<Duration>) {
+        self.at.set(after.map(|after| clock::now() + after));
+    }
+
+    /// Ready when the deadline has passed. Call it when the wait it bounds is pending.
+    pub fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(at) = self.at.get() else { return Poll::Pending };
+        let now = clock::now();
+        if now >= at {
+            return Poll::Ready(());
+        }
+        if self.armed.get().is_some_and(|armed| armed <= at && now < armed) {
+            return Poll::Pending;
+        }
+        self.armed.set(Some(at));
+        let mut timer = self.timer.borrow_mut();
+        let timer = match &mut *timer {
+            Some(timer) => {
+                timer.as_mut().reset(at.into());
+                timer
+            }
+            none => none.insert(Box::pin(tokio::time::sleep_until(at.into()))),
+        };
+        timer.as_mut().poll(cx)
+    }
+
+    /// Frees the timer, for a task that goes to sleep without one.
+    pub fn release(&self) {
+        self.armed.set(None);
+        *self.timer.borrow_mut() = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_moved_later_fires_at_its_last_place() {
+        let start = tokio::time::Instant::now();
+        let deadline = Deadline::default();
+        // The test's clock is the runtime's; clock::now() is the real one and stands still beside it.
+        deadline.set(Some(Duration::from_millis(1)));
+        std::future::poll_fn(|cx| deadline.poll(cx)).await;
+        assert!(start.elapsed() >= Duration::from_millis(1));
+    }
+}

@@ -1,0 +1,9 @@
+//! Sockets: where connections come from, what they are made of, and what time it is for them.
+
+pub mod clock;
+mod deadline;
+mod io;
+pub mod listener;
+
+pub use deadline::Deadline;
+pub use io::Io;
