@@ -2,3 +2,4 @@
 //! An HTTP and HTTPS reverse proxy with TLS termination.
 
 pub mod config;
+pub mod tls;
