@@ -23,6 +23,8 @@ const SEND_BUFFER: usize = 128 << 10;
 /// The first byte of a TLS handshake record (RFC 8446 section 5.1).
 const HANDSHAKE_RECORD: u8 = 22;
 
+/// RFC 8446 section 6.2: a message that cannot be read.
+const DECODE_ERROR: u8 = 50;
 /// RFC 6066 section 3: the server name is one nobody serves.
 const UNRECOGNIZED_NAME: u8 = 112;
 /// RFC 8446 section 9.2: a server name is needed.
@@ -96,7 +98,7 @@ impl Acceptor {
                 Some(name) => (UNRECOGNIZED_NAME, HandshakeError::UnknownHost(name.into())),
                 None => (MISSING_EXTENSION, HandshakeError::NoServerName),
             };
-            let _ = io.write_all(&[21, 3, 3, 0, 2, 2, alert]).await;
+            let _ = io.write_all(&fatal(alert)).await;
             let _ = io.shutdown().await;
             return Err(error);
         }
@@ -108,10 +110,15 @@ impl Acceptor {
     }
 }
 
+/// A record with a fatal alert, in clear: no keys are agreed on yet.
+fn fatal(alert: u8) -> [u8; 7] {
+    [21, 3, 3, 0, 2, 2, alert]
+}
+
 /// How reading a ClientHello ends otherwise.
 enum Hello {
     NotTls(Vec<u8>),
-    /// With the alert record to send, possibly empty.
+    /// With the alert record to send.
     Broken(rustls::Error, Vec<u8>),
     Io(std::io::Error),
 }
@@ -149,6 +156,10 @@ fn feed(reader: &mut HelloReader, mut chunk: &[u8]) -> Result<Option<Accepted>, 
         let mut record = Vec::new();
         // Writing into a vector cannot fail.
         let _ = alert.write_all(&mut record);
+        if record.is_empty() {
+            // The library leaves out the alert of a handshake message that declares itself too large.
+            record.extend(fatal(DECODE_ERROR));
+        }
         Hello::Broken(error, record)
     })
 }

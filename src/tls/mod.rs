@@ -47,7 +47,8 @@ static CIPHER_SUITES: [SupportedCipherSuite; 9] = [
     suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 ];
 
-/// In order of preference: the hybrid that a recorded conversation outlives quantum computers with, then the classics.
+/// The hybrid group, whose recorded conversations stay closed to quantum computers, then the classics. Of those a client
+/// offers, its own first one is taken.
 static KX_GROUPS: [&dyn SupportedKxGroup; 4] =
     [kx_group::X25519MLKEM768, kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1];
 
