@@ -4,4 +4,7 @@
 pub mod config;
 pub mod error;
 pub mod h1;
+pub mod http;
 pub mod message;
+pub mod net;
+pub mod tls;

@@ -1,0 +1,190 @@
+//! The handshake of one connection: ClientHello, the question who it is for, the rest.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::ready;
+
+use rustls::server::{Accepted, Acceptor as HelloReader};
+use rustls::{CipherSuite, HandshakeKind, ProtocolVersion, ServerConfig};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio_rustls::StartHandshake;
+use tokio_rustls::server::TlsStream;
+
+use super::handshake_error::HandshakeError;
+use super::{CertStore, Tickets, server_config};
+use crate::config;
+
+/// Bytes taken from the socket at once while the ClientHello is read: one with a post-quantum share has about 1,800.
+const HELLO_CHUNK: usize = 4096;
+/// Bytes of TLS records waiting for a slow client before writing stops: twice the library's 64 KiB, so that a body read
+/// from an upstream goes out in fewer writes.
+const SEND_BUFFER: usize = 128 << 10;
+/// The first byte of a TLS handshake record (RFC 8446 section 5.1).
+const HANDSHAKE_RECORD: u8 = 22;
+
+/// RFC 8446 section 6.2: a message that cannot be read.
+const DECODE_ERROR: u8 = 50;
+/// RFC 6066 section 3: the server name is one nobody serves.
+const UNRECOGNIZED_NAME: u8 = 112;
+/// RFC 8446 section 9.2: a server name is needed.
+const MISSING_EXTENSION: u8 = 109;
+
+/// What was agreed on in a handshake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFacts {
+    /// "TLS 1.3" or "TLS 1.2".
+    pub version: &'static str,
+    /// The IANA name, such as "TLS_AES_128_GCM_SHA256".
+    pub cipher: &'static str,
+    /// The key exchange group, such as "X25519MLKEM768"; empty where a TLS 1.2 session was resumed without one.
+    pub group: &'static str,
+    /// HTTP/2 by ALPN; otherwise HTTP/1.1.
+    pub h2: bool,
+    /// The server name asked for, in lower case.
+    pub sni: Option<Box<str>>,
+    /// An earlier session was taken up, without a certificate.
+    pub resumed: bool,
+}
+
+/// Does the TLS handshakes of one listener.
+#[derive(Debug, Clone)]
+pub struct Acceptor {
+    config: Arc<ServerConfig>,
+    certs: Arc<CertStore>,
+}
+
+impl Acceptor {
+    /// An acceptor for one listener: its protocols become the ALPN list, HTTP/2 first.
+    ///
+    /// # Errors
+    /// The TLS library refuses the parameters.
+    pub fn new(
+        certs: Arc<CertStore>,
+        tls: &config::Tls,
+        listener: &config::Listener,
+        tickets: &Tickets,
+    ) -> Result<Acceptor, rustls::Error> {
+        let protocols = [(listener.h2, "h2"), (listener.h1, "http/1.1")];
+        let alpn = protocols.into_iter().filter(|(on, _)| *on).map(|(_, name)| name.as_bytes().to_vec()).collect();
+        let config = Arc::new(server_config(certs.clone(), tls.only_tls13, alpn, tickets)?);
+        Ok(Acceptor { config, certs })
+    }
+
+    /// Reads the ClientHello, refuses a server name nobody serves, and finishes the handshake. The deadline is the
+    /// caller's: dropping the future closes the connection.
+    ///
+    /// # Errors
+    /// A [`HandshakeError`]; the alert that belongs to it has been sent. Bytes that are not TLS are handed back with the
+    /// connection, nothing sent, for an answer in clear.
+    pub async fn accept<IO>(&self, mut io: IO) -> Result<(TlsStream<IO>, TlsFacts), HandshakeError<IO>>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let accepted = match read_hello(&mut io).await {
+            Ok(accepted) => accepted,
+            Err(Hello::NotTls(read)) => return Err(HandshakeError::NotTls { io, read }),
+            Err(Hello::Broken(error, alert)) => {
+                // The connection is over; whether the alert arrives changes nothing.
+                let _ = io.write_all(&alert).await;
+                let _ = io.shutdown().await;
+                return Err(HandshakeError::of_tls(error));
+            }
+            Err(Hello::Io(error)) => return Err(HandshakeError::of_io(error)),
+        };
+        let hello = accepted.client_hello();
+        if !self.certs.serves(hello.server_name()) {
+            let (alert, error) = match hello.server_name() {
+                Some(name) => (UNRECOGNIZED_NAME, HandshakeError::UnknownHost(name.into())),
+                None => (MISSING_EXTENSION, HandshakeError::NoServerName),
+            };
+            let _ = io.write_all(&fatal(alert)).await;
+            let _ = io.shutdown().await;
+            return Err(error);
+        }
+        let finish = StartHandshake::from_parts(accepted, io)
+            .into_stream_with(self.config.clone(), |connection| connection.set_buffer_limit(Some(SEND_BUFFER)));
+        let stream = finish.await.map_err(HandshakeError::of_io)?;
+        let facts = facts(stream.get_ref().1);
+        Ok((stream, facts))
+    }
+}
+
+/// A record with a fatal alert, in clear: no keys are agreed on yet.
+fn fatal(alert: u8) -> [u8; 7] {
+    [21, 3, 3, 0, 2, 2, alert]
+}
+
+/// How reading a ClientHello ends otherwise.
+enum Hello {
+    NotTls(Vec<u8>),
+    /// With the alert record to send.
+    Broken(rustls::Error, Vec<u8>),
+    Io(std::io::Error),
+}
+
+/// The socket is read into a buffer on the stack, so that a connection that waits for its ClientHello holds none. The TLS
+/// library bounds a ClientHello at 64 KiB.
+async fn read_hello<IO: AsyncRead + Unpin>(io: &mut IO) -> Result<Accepted, Hello> {
+    let mut reader = HelloReader::default();
+    let mut first = true;
+    loop {
+        let accepted = poll_fn(|cx| {
+            let mut space = [0u8; HELLO_CHUNK];
+            let mut chunk = ReadBuf::new(&mut space);
+            ready!(Pin::new(&mut *io).poll_read(cx, &mut chunk)).map_err(Hello::Io)?;
+            let chunk = chunk.filled();
+            if std::mem::take(&mut first) && chunk.first().is_some_and(|&byte| byte != HANDSHAKE_RECORD) {
+                return Err(Hello::NotTls(chunk.to_vec())).into();
+            }
+            feed(&mut reader, chunk).into()
+        });
+        if let Some(accepted) = accepted.await? {
+            return Ok(accepted);
+        }
+    }
+}
+
+fn feed(reader: &mut HelloReader, mut chunk: &[u8]) -> Result<Option<Accepted>, Hello> {
+    if chunk.is_empty() {
+        return Err(Hello::Io(std::io::ErrorKind::UnexpectedEof.into()));
+    }
+    while !chunk.is_empty() {
+        reader.read_tls(&mut chunk).map_err(Hello::Io)?;
+    }
+    reader.accept().map_err(|(error, mut alert)| {
+        let mut record = Vec::new();
+        // Writing into a vector cannot fail.
+        let _ = alert.write_all(&mut record);
+        if record.is_empty() {
+            // The library leaves out the alert of a handshake message that declares itself too large.
+            record.extend(fatal(DECODE_ERROR));
+        }
+        Hello::Broken(error, record)
+    })
+}
+
+fn facts(connection: &rustls::ServerConnection) -> TlsFacts {
+    let group = connection.negotiated_key_exchange_group().and_then(|group| group.name().as_str());
+    TlsFacts {
+        version: match connection.protocol_version() {
+            Some(ProtocolVersion::TLSv1_3) => "TLS 1.3",
+            _ => "TLS 1.2",
+        },
+        cipher: connection.negotiated_cipher_suite().map_or("", |suite| cipher_name(suite.suite())),
+        group: group.unwrap_or(""),
+        h2: connection.alpn_protocol() == Some(b"h2"),
+        sni: connection.server_name().map(Box::from),
+        resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
+    }
+}
+
+/// The library spells the suites of TLS 1.3 its own way.
+fn cipher_name(suite: CipherSuite) -> &'static str {
+    match suite {
+        CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
+        CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
+        other => other.as_str().unwrap_or(""),
+    }
+}

@@ -1,0 +1,162 @@
+//! The certificates of one generation: which one a ClientHello gets.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+
+use super::dev_leaves::DevLeaves;
+use super::names;
+use crate::config::UnknownHost;
+use crate::config::diagnostics::Diagnostic;
+
+/// Where the certificate of a host comes from.
+#[derive(Debug, Clone)]
+pub(super) enum Source {
+    Files(Arc<CertifiedKey>),
+    /// A leaf of the development CA.
+    Dev,
+    /// A site of many names: a certificate that covers the name, else a development leaf for a local one.
+    Auto,
+}
+
+/// Every certificate of a config, found by SNI. Built once per generation and never changed: looking up takes no lock,
+/// but for development leaves, which are made on demand.
+#[derive(Debug, Default)]
+pub struct CertStore {
+    /// Exact hosts of sites, then exact names of certificates.
+    pub(super) exact: HashMap<Box<str>, Source>,
+    /// Wildcard sites by what stands after `*.`.
+    pub(super) wildcard_sites: HashMap<Box<str>, Source>,
+    /// The site `"*"`.
+    pub(super) any_site: Option<Source>,
+    /// Wildcard names of certificates by what stands after `*.`.
+    pub(super) wildcard_certs: HashMap<Box<str>, Arc<CertifiedKey>>,
+    /// The first of `tls.certificates`.
+    pub(super) default: Option<Arc<CertifiedKey>>,
+    pub(super) unknown_host: UnknownHost,
+    /// The names a ClientHello without SNI is answered with where there is no `default`, joined by commas.
+    pub(super) dev_default: Option<Box<str>>,
+    /// What a ClientHello without SNI gets where there is neither: the first certificate a site names.
+    pub(super) site_default: Option<Arc<CertifiedKey>>,
+    pub(super) dev: Option<Arc<DevLeaves>>,
+    pub(super) warnings: Vec<Diagnostic>,
+}
+
+/// The answer for one name, before a development leaf is made.
+enum Found<'a> {
+    Key(&'a Arc<CertifiedKey>),
+    Leaf(&'a DevLeaves),
+    Nothing,
+}
+
+impl CertStore {
+    /// What is wrong but served all the same: expired certificates, readable keys, names not covered.
+    pub fn warnings(&self) -> &[Diagnostic] {
+        &self.warnings
+    }
+
+    /// The certificate for a server name; `None` stands for a ClientHello without SNI. No answer means nobody serves it.
+    pub fn resolve(&self, sni: Option<&str>) -> Option<Arc<CertifiedKey>> {
+        let Some(sni) = sni else { return self.without_sni() };
+        let name = names::normalize(sni);
+        match self.find(&name) {
+            Found::Key(key) => Some(key.clone()),
+            Found::Leaf(dev) => dev.leaf(&name),
+            Found::Nothing => None,
+        }
+    }
+
+    /// Whether [`CertStore::resolve`] has an answer, without making a leaf for it.
+    pub fn serves(&self, sni: Option<&str>) -> bool {
+        match sni {
+            Some(sni) => !matches!(self.find(&names::normalize(sni)), Found::Nothing),
+            None => self.default.is_some() || self.dev_default.is_some() || self.site_default.is_some(),
+        }
+    }
+
+    /// Whether a connection made for one host may carry requests for the other (RFC 9110 section 7.4; 421 otherwise): the
+    /// names are equal, or one certificate serves both.
+    pub fn same_certificate(&self, a: &str, b: &str) -> bool {
+        let (a, b) = (names::normalize(a), names::normalize(b));
+        if a == b {
+            return true;
+        }
+        match (self.find(&a), self.find(&b)) {
+            (Found::Key(a), Found::Key(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+
+    fn without_sni(&self) -> Option<Arc<CertifiedKey>> {
+        if let Some(key) = &self.default {
+            return Some(key.clone());
+        }
+        match (&self.dev, &self.dev_default) {
+            (Some(dev), Some(names)) => dev.leaf(names),
+            _ => self.site_default.clone(),
+        }
+    }
+
+    /// The most specific first, as the router does: exact, longest wildcard site, `"*"`, then certificates of no site.
+    fn find(&self, name: &str) -> Found<'_> {
+        if let Some(source) = self.exact.get(name) {
+            return self.from_site(source, name, false);
+        }
+        if let Some(source) = self.wildcard_site(name) {
+            return self.from_site(source, name, false);
+        }
+        if let Some(source) = &self.any_site {
+            return self.from_site(source, name, true);
+        }
+        match self.covering(name).or(self.fallback(false)) {
+            Some(key) => Found::Key(key),
+            None => Found::Nothing,
+        }
+    }
+
+    fn wildcard_site(&self, name: &str) -> Option<&Source> {
+        if self.wildcard_sites.is_empty() {
+            return None;
+        }
+        let suffixes = std::iter::successors(names::split_label(name), |(_, rest)| names::split_label(rest));
+        suffixes.into_iter().find_map(|(_, base)| self.wildcard_sites.get(base))
+    }
+
+    fn from_site<'a>(&'a self, source: &'a Source, name: &str, any: bool) -> Found<'a> {
+        match source {
+            Source::Files(key) => Found::Key(key),
+            Source::Dev => self.leaves(name).map_or(Found::Nothing, Found::Leaf),
+            Source::Auto => match (self.covering(name), self.leaves(name), self.fallback(any)) {
+                (Some(key), _, _) | (None, None, Some(key)) => Found::Key(key),
+                (None, Some(dev), _) => Found::Leaf(dev),
+                (None, None, None) => Found::Nothing,
+            },
+        }
+    }
+
+    fn covering(&self, name: &str) -> Option<&Arc<CertifiedKey>> {
+        if self.wildcard_certs.is_empty() {
+            return None;
+        }
+        let (_, base) = names::split_label(name)?;
+        self.wildcard_certs.get(base)
+    }
+
+    /// The development CA, where clients would believe it for this name.
+    fn leaves(&self, name: &str) -> Option<&DevLeaves> {
+        self.dev.as_deref().filter(|dev| dev.ca.allows(name))
+    }
+
+    /// The default certificate: for the site `"*"`, which serves every name, and where unknown hosts get it.
+    fn fallback(&self, any: bool) -> Option<&Arc<CertifiedKey>> {
+        self.default.as_ref().filter(|_| any || self.unknown_host == UnknownHost::Default)
+    }
+}
+
+impl ResolvesServerCert for CertStore {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        CertStore::resolve(self, hello.server_name())
+    }
+}

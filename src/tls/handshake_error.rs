@@ -1,0 +1,154 @@
+//! Why a handshake failed, in the words of one log line.
+
+use std::fmt;
+use std::io;
+
+use rustls::AlertDescription;
+
+/// How a handshake ended without a connection.
+pub enum HandshakeError<IO> {
+    /// Nobody serves this server name; `unrecognized_name` was sent.
+    UnknownHost(Box<str>),
+    /// The client named no server, and there is no certificate for that; `missing_extension` was sent.
+    NoServerName,
+    /// The client broke off with an alert.
+    ClientAlert(AlertDescription),
+    /// The first byte is not TLS: the connection and what was read of it, for an answer in clear.
+    NotTls { io: IO, read: Vec<u8> },
+    /// The client went away.
+    Closed,
+    /// The client offers nothing we can agree on, or breaks the protocol; an alert was sent.
+    Protocol(rustls::Error),
+    /// The socket failed.
+    Io(io::Error),
+}
+
+impl<IO> HandshakeError<IO> {
+    pub(super) fn of_tls(error: rustls::Error) -> Self {
+        match error {
+            rustls::Error::AlertReceived(alert) => HandshakeError::ClientAlert(alert),
+            other => HandshakeError::Protocol(other),
+        }
+    }
+
+    /// Errors of the TLS library come wrapped in those of the socket.
+    pub(super) fn of_io(error: io::Error) -> Self {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+        if matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof) {
+            return HandshakeError::Closed;
+        }
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            Some(inner) => Self::of_tls(inner.clone()),
+            None => HandshakeError::Io(error),
+        }
+    }
+}
+
+impl<IO> fmt::Display for HandshakeError<IO> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HandshakeError::UnknownHost(name) => {
+                write!(f, "no site for {name:?} (alert unrecognized_name sent)")
+            }
+            HandshakeError::NoServerName => {
+                f.write_str("the client named no server (SNI), and no certificate serves that")
+            }
+            HandshakeError::ClientAlert(alert) => write!(f, "{} (alert {})", meaning(*alert), alert_name(*alert)),
+            HandshakeError::NotTls { read, .. } => {
+                let first = read.first().copied().unwrap_or_default();
+                let http = first.is_ascii_uppercase();
+                let what = if http { "plain HTTP on the TLS port" } else { "not TLS" };
+                write!(f, "{what} (first byte 0x{first:02x})")
+            }
+            HandshakeError::Closed => f.write_str("the client closed the connection during the handshake"),
+            HandshakeError::Protocol(rustls::Error::NoApplicationProtocol) => f.write_str(
+                "the client offers no protocol of this listener by ALPN (alert no_application_protocol sent)",
+            ),
+            HandshakeError::Protocol(error) => write!(f, "{error}"),
+            HandshakeError::Io(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl<IO> fmt::Debug for HandshakeError<IO> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HandshakeError({self})")
+    }
+}
+
+impl<IO> std::error::Error for HandshakeError<IO> {}
+
+/// What a client means by an alert it sends while it checks our certificate and parameters.
+fn meaning(alert: AlertDescription) -> &'static str {
+    match alert {
+        AlertDescription::UnknownCA => "the client does not trust the issuer of this certificate",
+        AlertDescription::BadCertificate
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::UnsupportedCertificate => "the client does not accept this certificate",
+        AlertDescription::CertificateExpired => "the client finds this certificate expired",
+        AlertDescription::CertificateRevoked => "the client finds this certificate revoked",
+        AlertDescription::CloseNotify | AlertDescription::UserCanceled => "the client gave up the handshake",
+        _ => "the client refused the handshake",
+    }
+}
+
+/// The name of RFC 8446 section 6; the library spells them in its own case.
+fn alert_name(alert: AlertDescription) -> String {
+    match alert {
+        AlertDescription::UnknownCA => "unknown_ca".into(),
+        AlertDescription::UnrecognisedName => "unrecognized_name".into(),
+        AlertDescription::UnknownPSKIdentity => "unknown_psk_identity".into(),
+        other => match other.as_str() {
+            Some(name) => snake_case(name),
+            None => u8::from(other).to_string(),
+        },
+    }
+}
+
+fn snake_case(name: &str) -> String {
+    let mut out = String::with_capacity(name.len() + 4);
+    for c in name.chars() {
+        if c.is_ascii_uppercase() && !out.is_empty() {
+            out.push('_');
+        }
+        out.push(c.to_ascii_lowercase());
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Error = HandshakeError<()>;
+
+    #[test]
+    fn each_error_is_one_clear_line() {
+        let table: [(Error, &str); 9] = [
+            (Error::UnknownHost("x.test".into()), "no site for \"x.test\" (alert unrecognized_name sent)"),
+            (
+                Error::ClientAlert(AlertDescription::UnknownCA),
+                "the client does not trust the issuer of this certificate (alert unknown_ca)",
+            ),
+            (
+                Error::ClientAlert(AlertDescription::CertificateUnknown),
+                "the client does not accept this certificate (alert certificate_unknown)",
+            ),
+            (Error::ClientAlert(AlertDescription::Unknown(99)), "the client refused the handshake (alert 99)"),
+            (Error::NotTls { io: (), read: b"GET /".to_vec() }, "plain HTTP on the TLS port (first byte 0x47)"),
+            (Error::NotTls { io: (), read: vec![0x80, 1] }, "not TLS (first byte 0x80)"),
+            (
+                Error::of_io(io::ErrorKind::ConnectionReset.into()),
+                "the client closed the connection during the handshake",
+            ),
+            (
+                Error::of_io(io::Error::new(io::ErrorKind::InvalidData, rustls::Error::NoApplicationProtocol)),
+                "the client offers no protocol of this listener by ALPN (alert no_application_protocol sent)",
+            ),
+            (Error::of_io(io::Error::other("disk on fire")), "disk on fire"),
+        ];
+        for (error, expected) in table {
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+}

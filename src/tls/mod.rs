@@ -1,0 +1,98 @@
+//! TLS towards clients: which certificate, which parameters, and the handshake.
+//!
+//! A generation of the config has one [`CertStore`]; every TLS listener has an [`Acceptor`] over it. What outlives a
+//! generation is the [`Tickets`] (so that a reload costs no resumption) and the [`DevAuthority`].
+
+mod accept;
+mod build;
+mod certs;
+mod dev_ca;
+mod dev_leaves;
+mod handshake_error;
+mod hints;
+mod load;
+mod names;
+mod pem;
+mod root_files;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs::{Ticketer, cipher_suite as suite, default_provider, kx_group};
+use rustls::crypto::{CryptoProvider, SupportedKxGroup};
+use rustls::server::{NoServerSessionStorage, ProducesTickets};
+use rustls::version::{TLS12, TLS13};
+use rustls::{SupportedCipherSuite, SupportedProtocolVersion};
+
+pub use accept::{Acceptor, TlsFacts};
+pub use certs::CertStore;
+pub use dev_ca::{Access, DevCa, root_path, root_pem};
+pub use dev_leaves::DevAuthority;
+pub use handshake_error::HandshakeError;
+pub use names::{CertNames, dns_matches, is_local, normalize};
+
+/// AEAD suites with forward secrecy only. The order matters only where a client has no preference: AES-128 is the
+/// cheapest.
+static CIPHER_SUITES: [SupportedCipherSuite; 9] = [
+    suite::TLS13_AES_128_GCM_SHA256,
+    suite::TLS13_AES_256_GCM_SHA384,
+    suite::TLS13_CHACHA20_POLY1305_SHA256,
+    suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+    suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+    suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+    suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+    suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+    suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+];
+
+/// The hybrid group, whose recorded conversations stay closed to quantum computers, then the classics. Of those a client
+/// offers, its own first one is taken.
+static KX_GROUPS: [&dyn SupportedKxGroup; 4] =
+    [kx_group::X25519MLKEM768, kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1];
+
+static ALL_VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
+static ONLY_TLS13: [&SupportedProtocolVersion; 1] = [&TLS13];
+
+/// The keys of session tickets: random per process, replaced every 6 hours, good for 12. Cloning shares them; keep one
+/// value for the life of the process and hand it to each generation.
+#[derive(Debug, Clone)]
+pub struct Tickets(Arc<dyn ProducesTickets>);
+
+impl Tickets {
+    /// # Errors
+    /// The system gives no random numbers.
+    pub fn new() -> Result<Tickets, rustls::Error> {
+        Ticketer::new().map(Tickets)
+    }
+}
+
+/// The parameters of a listener.
+///
+/// # Errors
+/// The provider and the versions do not fit together, which the tests rule out for both sets of versions.
+fn server_config(
+    certs: Arc<CertStore>,
+    only_tls13: bool,
+    alpn: Vec<Vec<u8>>,
+    tickets: &Tickets,
+) -> Result<ServerConfig, rustls::Error> {
+    let provider =
+        CryptoProvider { cipher_suites: CIPHER_SUITES.to_vec(), kx_groups: KX_GROUPS.to_vec(), ..default_provider() };
+    let versions: &[_] = if only_tls13 { &ONLY_TLS13 } else { &ALL_VERSIONS };
+    let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(versions)?
+        .with_no_client_auth()
+        .with_cert_resolver(certs);
+    config.alpn_protocols = alpn;
+    config.ticketer = tickets.0.clone();
+    // Resumption is by ticket alone: a session store would be one lock for all workers.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 2;
+    // A request in early data can be replayed (RFC 8446 section 8).
+    config.max_early_data_size = 0;
+    // The client knows whether it has AES in hardware; we have, so each of its choices is fine.
+    config.ignore_client_order = false;
+    Ok(config)
+}

@@ -1,0 +1,7 @@
+//! Tests of the whole room: files made per run, real sockets, the `openssl` command as the other side.
+
+mod dev;
+mod files;
+mod handshake;
+mod store;
+mod support;
