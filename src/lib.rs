@@ -8,3 +8,4 @@ pub mod http;
 pub mod message;
 pub mod net;
 pub mod tls;
+pub mod upstream;

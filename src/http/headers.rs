@@ -26,14 +26,17 @@ pub fn remove_hop_by_hop(fields: &mut Fields, nominates: bool) {
             .map(|name| name.trim_ascii().to_ascii_lowercase())
             .filter(|name| !name.is_empty())
             .collect();
-        fields.retain(|field| !named.iter().any(|name| may_be_nominated(field.known) && field.name.eq_ignore_ascii_case(name)));
+        fields.retain(|field| {
+            !named.iter().any(|name| may_be_nominated(field.known) && field.name.eq_ignore_ascii_case(name))
+        });
     }
     fields.retain(|field| !field.known.is_hop_by_hop());
 }
 
 /// A client may not use `Connection` to take away what gives the message its meaning, or what a proxy states.
 fn may_be_nominated(known: Known) -> bool {
-    !matches!(known, Known::Host | Known::ContentLength | Known::TransferEncoding | Known::Expect) && !known.is_forwarding()
+    !matches!(known, Known::Host | Known::ContentLength | Known::TransferEncoding | Known::Expect)
+        && !known.is_forwarding()
 }
 
 /// Makes the fields of a client's request those a backend should see, and says who the client is.
@@ -46,9 +49,7 @@ pub fn prepare_request(head: &mut RequestHead, conn: &ConnInfo, rules: &Forwardi
     let client = Client { ip: told.client.clone().unwrap_or_else(|| conn.peer_ip.clone()), https };
     let keep_family = |field: Field<'_>| trusted && field.known == Known::ForwardingFamily && !is_identity(field.name);
     remove_hop_by_hop(&mut head.fields, head.nominates);
-    head.fields.retain(|field| {
-        field.known != Known::Folded && (!field.known.is_forwarding() || keep_family(field))
-    });
+    head.fields.retain(|field| field.known != Known::Folded && (!field.known.is_forwarding() || keep_family(field)));
     state(head, conn, rules.style, &told, https);
     client
 }
@@ -187,8 +188,10 @@ mod tests {
 
     #[test]
     fn a_trusted_proxy_is_believed_up_to_the_first_stranger() {
-        let rules =
-            Forwarding { trusted_proxies: vec!["203.0.113.0/24".parse().unwrap(), "10.0.0.0/8".parse().unwrap()], ..Default::default() };
+        let rules = Forwarding {
+            trusted_proxies: vec!["203.0.113.0/24".parse().unwrap(), "10.0.0.0/8".parse().unwrap()],
+            ..Default::default()
+        };
         let raw = "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 6.6.6.6, 198.51.100.7\r\nX-Forwarded-For: 10.1.1.1\r\n\
                    X-Forwarded-Proto: https\r\nClient-Cert: x\r\n\r\n";
         let (head, client) = prepared(raw, &rules);

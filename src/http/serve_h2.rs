@@ -152,7 +152,9 @@ fn head(parts: http::request::Parts, incoming: &Incoming, settings: &Settings) -
     if target.len() > limits.uri_bytes {
         return Err(Why::LimitUriBytes);
     }
-    if !h1::is_target(target.as_bytes()) || !(target.starts_with('/') || (target == "*" && parts.method == Method::OPTIONS)) {
+    if !h1::is_target(target.as_bytes())
+        || !(target.starts_with('/') || (target == "*" && parts.method == Method::OPTIONS))
+    {
         return Err(Why::RequestTarget);
     }
     let mut hosts = parts.headers.get_all(http::header::HOST).iter();
@@ -246,7 +248,12 @@ impl Source for Receive {
     }
 }
 
-fn outgoing(response: Response, deadline: Rc<Deadline>, idle: Option<Duration>, stream: Stream) -> http::Response<Outgoing> {
+fn outgoing(
+    response: Response,
+    deadline: Rc<Deadline>,
+    idle: Option<Duration>,
+    stream: Stream,
+) -> http::Response<Outgoing> {
     let Response { status, fields, body, on_end, .. } = response;
     let outgoing = Outgoing { body, deadline, idle, sent: 0, on_end, cut: Some(Why::ClientGone), _stream: stream };
     let mut out = http::Response::new(outgoing);
@@ -288,7 +295,10 @@ impl hyper::body::Body for Outgoing {
     type Data = Bytes;
     type Error = Why;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<hyper::body::Frame<Bytes>, Why>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, Why>>> {
         let this = &mut *self;
         let frame = match this.body.poll_frame(cx) {
             Poll::Ready(frame) => frame,

@@ -11,11 +11,18 @@ use crate::net::Deadline;
 const READ: usize = 8 << 10;
 
 /// The server's side of a tunnel, with what it sent behind its 101.
-#[derive(Debug)]
 pub struct Tunnel {
     pub wire: Wire,
+    /// Dropped when the tunnel ends: what counts it as a request in flight.
+    pub guard: Box<dyn std::any::Any>,
     /// The protocol both sides agreed on, as the 101 names it.
     pub protocol: &'static str,
+}
+
+impl std::fmt::Debug for Tunnel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Tunnel({})", self.protocol)
+    }
 }
 
 /// One direction: read, then write all of it, then read again.
@@ -63,7 +70,7 @@ impl Direction {
 
 /// Passes bytes until both directions are closed, one side breaks, or nothing moved for `idle`.
 pub(super) async fn run(client: &mut Wire, tunnel: Tunnel, deadline: &Deadline, idle: Option<Duration>) {
-    let mut server = tunnel.wire;
+    let Tunnel { wire: mut server, guard: _guard, .. } = tunnel;
     let (mut up, mut down) = (Direction::default(), Direction::default());
     deadline.set(idle);
     poll_fn(|cx| {

@@ -32,7 +32,9 @@ impl Io {
         let mut byte = [0u8; 1];
         let read = match self {
             Io::Tcp(tcp) if ask_kernel => socket2::SockRef::from(tcp).recv(&mut [std::mem::MaybeUninit::uninit(); 1]),
-            Io::Unix(unix) if ask_kernel => socket2::SockRef::from(unix).recv(&mut [std::mem::MaybeUninit::uninit(); 1]),
+            Io::Unix(unix) if ask_kernel => {
+                socket2::SockRef::from(unix).recv(&mut [std::mem::MaybeUninit::uninit(); 1])
+            }
             Io::Tcp(tcp) => tcp.try_read(&mut byte),
             Io::Unix(unix) => unix.try_read(&mut byte),
             Io::Tls(_) => return false,

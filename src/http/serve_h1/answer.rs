@@ -92,13 +92,7 @@ pub(super) async fn write(conn: &Conn, mut response: Response, facts: Facts, set
     }
 }
 
-fn write_head(
-    out: &mut Vec<u8>,
-    response: &mut Response,
-    facts: Facts,
-    body: Option<(Option<u64>, bool)>,
-    keep: bool,
-) {
+fn write_head(out: &mut Vec<u8>, response: &mut Response, facts: Facts, body: Option<(Option<u64>, bool)>, keep: bool) {
     h1::write_status_line(out, response.status);
     match body {
         Some((None, _)) => response.fields.remove(Known::ContentLength),
@@ -122,13 +116,7 @@ fn write_head(
 }
 
 /// Moves a response body to the client, one piece at a time: what the client does not take is not read from the backend.
-async fn pump(
-    conn: &Conn,
-    body: &mut Body,
-    chunked: bool,
-    settings: &Settings,
-    sent: &mut u64,
-) -> Result<(), Why> {
+async fn pump(conn: &Conn, body: &mut Body, chunked: bool, settings: &Settings, sent: &mut u64) -> Result<(), Why> {
     let idle = settings.timeouts.response_body_idle;
     let mut ended = false;
     poll_fn(|cx| {

@@ -1,0 +1,134 @@
+//! One server: its address, its pooled connections, and what is in flight.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use crate::config::{Keepalive, ServerAddress, UpstreamAddress};
+use crate::http::wire::Wire;
+use crate::net::clock;
+
+/// A request that must not be done twice goes only on a connection idle for less than this.
+const YOUNG: Duration = Duration::from_secs(1);
+
+/// A server as one worker sees it.
+#[derive(Debug)]
+pub struct Endpoint {
+    pub address: UpstreamAddress,
+    /// The address in text, for logs and `Host`.
+    pub label: Box<str>,
+    pub weight: u32,
+    pub backup: bool,
+    keepalive: Keepalive,
+    builtin: Option<SocketAddr>,
+    idle: RefCell<Vec<Idle>>,
+    in_flight: Cell<usize>,
+    pub(super) resolved: RefCell<Resolved>,
+}
+
+/// The last good answer for the server's name.
+#[derive(Debug, Default)]
+pub(super) struct Resolved {
+    pub addresses: Vec<SocketAddr>,
+    pub until: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: Connection,
+    since: Instant,
+}
+
+/// A connection to a server, between two requests or in one.
+#[derive(Debug)]
+pub struct Connection {
+    pub wire: Wire,
+    /// It has answered before: the server may close it at any moment.
+    pub reused: bool,
+    /// How long the server keeps it, from its `Keep-Alive: timeout`, less one second.
+    pub keep: Option<Duration>,
+}
+
+/// Counts a request on a server until it is dropped.
+#[derive(Debug)]
+pub struct InFlight(Rc<Endpoint>);
+
+impl Endpoint {
+    pub fn new(server: &ServerAddress, keepalive: Keepalive, builtin: Option<SocketAddr>) -> Endpoint {
+        Endpoint {
+            address: server.address.clone(),
+            label: server.address.to_string().into(),
+            weight: server.weight.max(1),
+            backup: server.backup,
+            keepalive,
+            builtin,
+            idle: RefCell::default(),
+            in_flight: Cell::new(0),
+            resolved: RefCell::default(),
+        }
+    }
+
+    /// Where the demonstration's backend listens.
+    pub(super) fn builtin(&self) -> Option<SocketAddr> {
+        self.builtin
+    }
+
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.get()
+    }
+
+    /// Counts a request.
+    pub fn begin(self: Rc<Self>) -> InFlight {
+        self.in_flight.set(self.in_flight.get() + 1);
+        InFlight(self)
+    }
+
+    /// Takes a pooled connection that is still good. `once`: the request must not be done twice, so only a young
+    /// connection serves, and the kernel is asked whether the server has closed it.
+    pub fn checkout(&self, once: bool) -> Option<Connection> {
+        let mut idle = self.idle.borrow_mut();
+        let now = clock::now();
+        // The last one in is the youngest, so the rest may rest and be swept.
+        while let Some(Idle { connection, since }) = idle.pop() {
+            let age = now.saturating_duration_since(since);
+            let limit = connection.keep.unwrap_or(self.keepalive.idle_timeout).min(self.keepalive.idle_timeout);
+            if age >= limit || (once && age >= YOUNG) || connection.wire.io.is_stale(once) {
+                continue;
+            }
+            return Some(connection);
+        }
+        None
+    }
+
+    /// Puts a connection back after a whole exchange.
+    pub fn checkin(&self, mut connection: Connection) {
+        let mut idle = self.idle.borrow_mut();
+        // Bytes behind the response belong to no request.
+        if idle.len() < self.keepalive.idle && connection.wire.input.is_empty() && connection.wire.is_flushed() {
+            connection.reused = true;
+            idle.push(Idle { connection, since: clock::now() });
+        }
+    }
+
+    /// Closes connections that have been idle for too long, or that the server has closed.
+    pub fn sweep(&self) {
+        let now = clock::now();
+        self.idle.borrow_mut().retain(|idle| {
+            let limit = idle.connection.keep.unwrap_or(self.keepalive.idle_timeout).min(self.keepalive.idle_timeout);
+            now.saturating_duration_since(idle.since) < limit && !idle.connection.wire.io.is_stale(false)
+        });
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.set(self.0.in_flight.get() - 1);
+    }
+}
+
+impl InFlight {
+    pub fn endpoint(&self) -> &Rc<Endpoint> {
+        &self.0
+    }
+}

@@ -1,0 +1,58 @@
+//! The request head a server gets.
+
+use crate::config::HostHeader;
+use crate::h1;
+use crate::message::{Framing, Known, RequestHead, Upgrade};
+
+/// What is sent to a server: the client's head, prepared, with the path the route makes of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Outgoing<'a> {
+    pub head: &'a RequestHead,
+    /// Path and query; the client's own octets unless a route strips or rewrites.
+    pub target: &'a [u8],
+    pub host: &'a HostHeader,
+}
+
+impl Outgoing<'_> {
+    /// Writes the head as canonical HTTP/1.1, whatever the client spoke: one Host, one framing field.
+    pub(super) fn write(&self, out: &mut Vec<u8>, server: &str) {
+        let head = self.head;
+        out.extend_from_slice(head.method.as_str().as_bytes());
+        out.push(b' ');
+        out.extend_from_slice(self.target);
+        out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
+        out.extend_from_slice(match self.host {
+            HostHeader::Preserve if !head.authority().is_empty() => head.authority(),
+            HostHeader::Name(name) => name.as_bytes(),
+            // An HTTP/1.0 client may have named no host, and HTTP/1.1 needs one.
+            HostHeader::Preserve | HostHeader::Upstream if server.starts_with("unix:") => b"localhost",
+            HostHeader::Preserve | HostHeader::Upstream => server.as_bytes(),
+        });
+        out.extend_from_slice(b"\r\n");
+        let mut had_length = false;
+        for field in head.fields.iter() {
+            match field.known {
+                Known::Host => continue,
+                Known::ContentLength => {
+                    had_length = true;
+                    continue;
+                }
+                _ => {}
+            }
+            out.extend_from_slice(field.name);
+            out.extend_from_slice(b": ");
+            out.extend_from_slice(field.value);
+            out.extend_from_slice(b"\r\n");
+        }
+        match head.framing {
+            Framing::Length(length) => h1::write_length(out, length),
+            Framing::Chunked | Framing::Close => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+            Framing::None if had_length => h1::write_length(out, 0),
+            Framing::None => {}
+        }
+        if let Some(Upgrade::WebSocket) = head.upgrade {
+            out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+}

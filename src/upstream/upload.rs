@@ -1,0 +1,93 @@
+//! A request body on its way to a server, with a memory for a second try.
+
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use crate::error::Why;
+use crate::http::body::{Body, Frame, NextFrame};
+
+/// Bodies up to this size can be sent again.
+const REPLAY: usize = 64 << 10;
+
+/// The body of one request: limited, and kept while it is small.
+#[derive(Debug)]
+pub struct Upload {
+    body: Body,
+    max: Option<u64>,
+    total: u64,
+    kept: Vec<Bytes>,
+    kept_bytes: usize,
+    /// Everything read so far is in `kept`.
+    whole: bool,
+    /// The next piece of `kept` to send.
+    next: usize,
+    ended: bool,
+}
+
+impl Upload {
+    /// `max`: bytes above which the body is refused with `limit.body`.
+    pub fn new(body: Body, max: Option<u64>) -> Upload {
+        let ended = matches!(body, Body::Empty);
+        Upload { body, max, total: 0, kept: Vec::new(), kept_bytes: 0, whole: true, next: 0, ended }
+    }
+
+    /// There is nothing to send.
+    pub fn is_empty(&self) -> bool {
+        self.ended && self.kept.is_empty()
+    }
+
+    /// Goes back to the start for another server; false when too much has been read to remember.
+    pub fn rewind(&mut self) -> bool {
+        self.next = 0;
+        self.whole
+    }
+
+    /// Tells a client that waits for `100 Continue` to send.
+    pub(super) fn proceed(&mut self) {
+        self.body.proceed();
+    }
+
+    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<NextFrame> {
+        if let Some(data) = self.kept.get(self.next) {
+            self.next += 1;
+            return Poll::Ready(Some(Ok(Frame::Data(data.clone()))));
+        }
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let frame = match self.body.poll_frame(cx) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => return Poll::Pending,
+        };
+        match &frame {
+            Some(Ok(Frame::Data(data))) => {
+                self.total += data.len() as u64;
+                if self.max.is_some_and(|max| self.total > max) {
+                    self.ended = true;
+                    return Poll::Ready(Some(Err(Why::LimitBody)));
+                }
+                self.keep(data);
+            }
+            Some(Ok(Frame::Trailers(_))) => {
+                self.whole = false;
+                self.ended = true;
+            }
+            Some(Err(_)) | None => self.ended = true,
+        }
+        Poll::Ready(frame)
+    }
+
+    fn keep(&mut self, data: &Bytes) {
+        self.kept_bytes += data.len();
+        if !self.whole || self.kept_bytes > REPLAY {
+            self.whole = false;
+            self.kept.clear();
+            self.next = 0;
+        } else {
+            // A copy, so that a small piece does not hold the large buffer it was read into.
+            self.kept.push(Bytes::copy_from_slice(data));
+            self.next = self.kept.len();
+        }
+    }
+}
