@@ -12,7 +12,7 @@ use tokio_rustls::StartHandshake;
 use tokio_rustls::server::TlsStream;
 
 use super::handshake_error::HandshakeError;
-use super::{CertStore, Tickets, server_config};
+use super::{CIPHER_SUITES, CertStore, Tickets, server_config};
 use crate::config;
 
 /// Bytes taken from the socket at once while the ClientHello is read: one with a post-quantum share has about 1,800.
@@ -50,7 +50,10 @@ pub struct TlsFacts {
 /// Does the TLS handshakes of one listener.
 #[derive(Debug, Clone)]
 pub struct Acceptor {
-    config: Arc<ServerConfig>,
+    /// The cipher suite is chosen in our order.
+    our_order: Arc<ServerConfig>,
+    /// The same but for that: for clients that want ChaCha20 first, as they have no AES in hardware.
+    client_order: Arc<ServerConfig>,
     certs: Arc<CertStore>,
 }
 
@@ -67,8 +70,10 @@ impl Acceptor {
     ) -> Result<Acceptor, rustls::Error> {
         let protocols = [(listener.h2, "h2"), (listener.h1, "http/1.1")];
         let alpn = protocols.into_iter().filter(|(on, _)| *on).map(|(_, name)| name.as_bytes().to_vec()).collect();
-        let config = Arc::new(server_config(certs.clone(), tls.only_tls13, alpn, tickets)?);
-        Ok(Acceptor { config, certs })
+        let our_order = server_config(certs.clone(), tls.only_tls13, alpn, tickets)?;
+        let mut client_order = our_order.clone();
+        client_order.ignore_client_order = false;
+        Ok(Acceptor { our_order: Arc::new(our_order), client_order: Arc::new(client_order), certs })
     }
 
     /// Reads the ClientHello, refuses a server name nobody serves, and finishes the handshake. The deadline is the
@@ -102,12 +107,26 @@ impl Acceptor {
             let _ = io.shutdown().await;
             return Err(error);
         }
+        let config = if wants_chacha(hello.cipher_suites()) { &self.client_order } else { &self.our_order };
         let finish = StartHandshake::from_parts(accepted, io)
-            .into_stream_with(self.config.clone(), |connection| connection.set_buffer_limit(Some(SEND_BUFFER)));
+            .into_stream_with(config.clone(), |connection| connection.set_buffer_limit(Some(SEND_BUFFER)));
         let stream = finish.await.map_err(HandshakeError::of_io)?;
         let facts = facts(stream.get_ref().1);
         Ok((stream, facts))
     }
+}
+
+/// Whether the first suite of a client that we know is a ChaCha20 one.
+fn wants_chacha(offered: &[CipherSuite]) -> bool {
+    let known = |offer: &&CipherSuite| CIPHER_SUITES.iter().any(|ours| ours.suite() == **offer);
+    matches!(
+        offered.iter().find(known),
+        Some(
+            CipherSuite::TLS13_CHACHA20_POLY1305_SHA256
+                | CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
+                | CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256
+        )
+    )
 }
 
 /// A record with a fatal alert, in clear: no keys are agreed on yet.

@@ -194,7 +194,7 @@ impl<'a> Builder<'a> {
                 self.problems.extend(warning);
                 dev
             }
-            Err(problem) => return self.problems.push(problem),
+            Err(problem) => return self.problems.push(*problem),
         };
         for (host, site) in &self.dev_hosts {
             let name = match host {

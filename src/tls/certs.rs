@@ -102,13 +102,13 @@ impl CertStore {
     /// The most specific first, as the router does: exact, longest wildcard site, `"*"`, then certificates of no site.
     fn find(&self, name: &str) -> Found<'_> {
         if let Some(source) = self.exact.get(name) {
-            return self.from_site(source, name, false);
+            return self.of_source(source, name, false);
         }
         if let Some(source) = self.wildcard_site(name) {
-            return self.from_site(source, name, false);
+            return self.of_source(source, name, false);
         }
         if let Some(source) = &self.any_site {
-            return self.from_site(source, name, true);
+            return self.of_source(source, name, true);
         }
         match self.covering(name).or(self.fallback(false)) {
             Some(key) => Found::Key(key),
@@ -124,7 +124,7 @@ impl CertStore {
         suffixes.into_iter().find_map(|(_, base)| self.wildcard_sites.get(base))
     }
 
-    fn from_site<'a>(&'a self, source: &'a Source, name: &str, any: bool) -> Found<'a> {
+    fn of_source<'a>(&'a self, source: &'a Source, name: &str, any: bool) -> Found<'a> {
         match source {
             Source::Files(key) => Found::Key(key),
             Source::Dev => self.leaves(name).map_or(Found::Nothing, Found::Leaf),

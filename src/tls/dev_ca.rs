@@ -56,7 +56,7 @@ impl DevCa {
     ///
     /// # Errors
     /// One diagnostic where the folder holds a root that cannot be used; it is never overwritten.
-    pub fn open(settings: &config::DevCa, access: Access) -> Result<(DevCa, Option<Diagnostic>), Diagnostic> {
+    pub fn open(settings: &config::DevCa, access: Access) -> Result<(DevCa, Option<Diagnostic>), Box<Diagnostic>> {
         let Some(dir) = root_dir(settings) else {
             return DevCa::in_memory(settings, "no folder for it: neither VESTIBULE_STATE_DIR nor HOME is set", access);
         };
@@ -66,8 +66,8 @@ impl DevCa {
             Access::ReadOnly => root_files::open(&dir).and_then(|found| found.ok_or(Problem::Missing)),
         };
         let cause = match opened {
-            Ok(pem) => return DevCa::parse(&pem).map(|ca| (ca, None)).map_err(|why| broken(&dir, &why)),
-            Err(Problem::Broken(why)) => return Err(broken(&dir, &why)),
+            Ok(pem) => return DevCa::parse(&pem).map(|ca| (ca, None)).map_err(|why| broken(&dir, &why).into()),
+            Err(Problem::Broken(why)) => return Err(broken(&dir, &why).into()),
             Err(Problem::Missing) => String::from("it is made at the first start"),
             Err(Problem::Io(error)) => format!("{} cannot be written: {error}", dir.display()),
         };
@@ -78,7 +78,7 @@ impl DevCa {
         settings: &config::DevCa,
         cause: &str,
         access: Access,
-    ) -> Result<(DevCa, Option<Diagnostic>), Diagnostic> {
+    ) -> Result<(DevCa, Option<Diagnostic>), Box<Diagnostic>> {
         let failed = |why: String| Diagnostic::error("dev-ca-failed", format!("no development CA can be made: {why}"));
         let mut ca = generate(&settings.extra_domains).and_then(|pem| DevCa::parse(&pem)).map_err(failed)?;
         ca.stored = false;
@@ -162,13 +162,13 @@ pub fn root_path(settings: &config::DevCa) -> Option<PathBuf> {
 ///
 /// # Errors
 /// One diagnostic where the root cannot be used, or has no folder: a root that ends with this process helps nobody.
-pub fn root_pem(settings: &config::DevCa) -> Result<String, Diagnostic> {
+pub fn root_pem(settings: &config::DevCa) -> Result<String, Box<Diagnostic>> {
     match DevCa::open(settings, Access::CreateIfMissing)? {
         (ca, None) => Ok(ca.root_pem),
         (_, Some(mut warning)) => {
             warning.severity = config::diagnostics::Severity::Error;
             warning.message = "the development CA cannot be stored".into();
-            Err(warning)
+            Err(warning.into())
         }
     }
 }

@@ -31,7 +31,10 @@ impl DevAuthority {
     }
 
     /// The CA of these settings. The folder is looked at anew each time, so that a reload picks up a replaced root.
-    pub(super) fn open(&self, settings: &config::DevCa) -> Result<(Arc<DevLeaves>, Option<Diagnostic>), Diagnostic> {
+    pub(super) fn open(
+        &self,
+        settings: &config::DevCa,
+    ) -> Result<(Arc<DevLeaves>, Option<Diagnostic>), Box<Diagnostic>> {
         let (ca, warning) = DevCa::open(settings, self.access)?;
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((before, leaves)) = &*opened

@@ -88,9 +88,12 @@ impl Part<'_> {
                     format!("{} does not exist", self.noun()),
                     format!("looked for {}", full.display()),
                 );
-                match self.either(hints::likely_cert(self.path), hints::likely_key(self.path)) {
-                    Some(hint) => found.help(hint),
-                    None => found,
+                match (full.parent(), self.either(hints::likely_cert(self.path), hints::likely_key(self.path))) {
+                    (_, Some(hint)) => found.help(hint),
+                    (Some(folder), None) if !folder.is_dir() => {
+                        found.note(format!("there is no folder {}", folder.display()))
+                    }
+                    _ => found,
                 }
             }
             ReadError::Denied => self

@@ -127,7 +127,8 @@ fn a_root_that_cannot_be_used_is_an_error_and_left_alone() {
     let plain = Made::new(&["localhost"]);
     let (plain_cert, plain_key) = (plain.cert.into_bytes(), plain.key.serialize_pem().into_bytes());
     let other_key = fs::read(other.path("ca/root.key")).unwrap();
-    let pairs: [(&str, Option<&[u8]>, Option<&[u8]>); 6] = [
+    type Content<'a> = Option<&'a [u8]>;
+    let pairs: [(&str, Content, Content); 6] = [
         ("without root.crt", None, Some(&good_key)),
         ("without root.key", Some(&good_cert), None),
         ("holds no certificate", Some(b""), Some(&good_key)),

@@ -107,6 +107,7 @@ fn a_missing_certificate_names_the_path_and_a_file_that_was_meant() {
     let hint = "that folder has shop.pem, which is a certificate for shop.example.com";
     refused(&folder.files("shop.crt", "shop.key"), "cert-not-found", 8, &[&full, hint]);
     refused(&folder.files("shop.pem", "shop.kye"), "key-not-found", 30, &["that folder has shop.key"]);
+    refused(&folder.files("nowhere/shop.pem", "shop.key"), "cert-not-found", 8, &["there is no folder"]);
 }
 
 #[test]

@@ -110,9 +110,9 @@ fn every_key_kind_serves_both_versions_and_the_facts_say_what_was_agreed() {
             vec![folder.pair_of("rsa", &rsa), folder.pair_of("ecdsa", &ecdsa), folder.pair_of("ed25519", &ed25519)];
         let server = Server::start(&config(folder.0.path(), certs, vec![]), &tickets()).await;
         for (kind, tls12_cipher) in [
-            ("rsa", "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"),
-            ("ecdsa", "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"),
-            ("ed25519", "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"),
+            ("rsa", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"),
+            ("ecdsa", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"),
+            ("ed25519", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"),
         ] {
             let name = format!("{kind}.example.com");
             let root = folder.path(&format!("{kind}.pem")).display().to_string();
@@ -125,7 +125,7 @@ fn every_key_kind_serves_both_versions_and_the_facts_say_what_was_agreed() {
             assert!(text.contains("Verify return code: 0 (ok)") && text.contains("hello"), "{text}");
             let expected = TlsFacts {
                 version: "TLS 1.3",
-                cipher: "TLS_AES_256_GCM_SHA384",
+                cipher: "TLS_AES_128_GCM_SHA256",
                 group: "X25519",
                 h2: false,
                 sni: Some(name.as_str().into()),
@@ -158,6 +158,29 @@ fn only_aead_suites_and_tls_1_2_or_later_are_served() {
         let (outcome, text) = strict.openssl(&[&name[..], &["-tls1_2"]].concat()).await;
         assert!(outcome.is_err() && text.contains("alert protocol version"), "{text}");
         assert!(strict.openssl(&[&name[..], &["-tls1_3"]].concat()).await.0.is_ok());
+    });
+}
+
+#[test]
+fn aes_128_is_taken_first_unless_the_client_wants_chacha20() {
+    run(async {
+        let folder = Folder::new();
+        let server = Server::start(&dev_config(&folder), &tickets()).await;
+        let (aes256, aes128, chacha) =
+            ("TLS_AES_256_GCM_SHA384", "TLS_AES_128_GCM_SHA256", "TLS_CHACHA20_POLY1305_SHA256");
+        for (offer, taken) in [
+            (vec![aes256, chacha, aes128], aes128),
+            (vec![aes256, chacha], aes256),
+            (vec![chacha, aes128], chacha),
+            (vec![aes256], aes256),
+        ] {
+            let offer = offer.join(":");
+            let args = ["-servername", "app.localhost", "-tls1_3", "-ciphersuites", &offer];
+            assert_eq!(server.openssl(&args).await.0.unwrap().cipher, taken, "{offer}");
+        }
+        let args = ["-servername", "app.localhost", "-tls1_2", "-cipher", "CHACHA20:AESGCM"];
+        let cipher = server.openssl(&args).await.0.unwrap().cipher;
+        assert_eq!(cipher, "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256");
     });
 }
 
