@@ -1,0 +1,65 @@
+//! The plain door: what port 80 does for a site (`http = ...`).
+
+use crate::config::{PlainMode, Site, SiteTls};
+use crate::error::Why;
+use crate::http::{ConnInfo, Response, respond};
+use crate::message::{Fields, Known, RequestHead};
+
+/// What a site says to a request at this door.
+#[derive(Debug)]
+pub enum Door {
+    Open,
+    /// Open here, and the answer says that it depends on `Upgrade-Insecure-Requests`.
+    OpenVaries,
+    Answer(Response),
+    Refused(Why),
+}
+
+/// The TLS door, as redirects name it.
+#[derive(Debug, Clone, Copy)]
+pub struct HttpsDoor {
+    /// The port to write; `None` where it is 443.
+    pub port: Option<u16>,
+}
+
+/// Decides by the door the request came through and, on the plain one, by the site's mode. `https`: the client's own
+/// connection was https, though it may have ended at a trusted proxy in front. `dev`: the site's certificate is from the
+/// development CA.
+pub fn decide(door: Option<HttpsDoor>, site: &Site, dev: bool, conn: &ConnInfo, head: &RequestHead, https: bool) -> Door {
+    if conn.tls.is_some() {
+        return if site.tls == SiteTls::Off { Door::Refused(Why::RouteNoHost) } else { Door::Open };
+    }
+    if site.http == PlainMode::Off {
+        return Door::Refused(Why::RouteNoHost);
+    }
+    let Some(door) = door.filter(|_| !https && site.tls != SiteTls::Off && !head.authority().is_empty()) else {
+        return Door::Open;
+    };
+    match site.http {
+        PlainMode::Serve | PlainMode::Off => Door::Open,
+        PlainMode::Redirect => Door::Answer(to_https(door, head, dev)),
+        PlainMode::Upgrade if head.fields.get(Known::UpgradeInsecureRequests) == Some(b"1") => {
+            let mut response = to_https(door, head, dev);
+            vary(&mut response.fields);
+            Door::Answer(response)
+        }
+        PlainMode::Upgrade => Door::OpenVaries,
+    }
+}
+
+/// Says that the answer depends on `Upgrade-Insecure-Requests` (RFC 9110 section 12.5.5).
+pub fn vary(fields: &mut Fields) {
+    fields.push(b"Vary", b"Upgrade-Insecure-Requests");
+}
+
+/// The same address on https. Both statuses keep the method and body; a permanent one is remembered by browsers, which is
+/// a trap on development names.
+fn to_https(door: HttpsDoor, head: &RequestHead, dev: bool) -> Response {
+    let mut location = b"https://".to_vec();
+    location.extend_from_slice(head.host());
+    if let Some(port) = door.port {
+        location.extend_from_slice(format!(":{port}").as_bytes());
+    }
+    location.extend_from_slice(if head.target() == b"*" { b"/" } else { head.target() });
+    respond::redirect(if dev { 307 } else { 308 }, &location)
+}

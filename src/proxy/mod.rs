@@ -1,0 +1,147 @@
+//! The life of a request: [`Proxy::handle`] is the function to read first.
+
+pub mod access_log;
+mod forward;
+mod record;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use self::access_log::AccessLog;
+use self::record::Record;
+use crate::config::{Action, HostPattern, PathPattern, Route, Site};
+use crate::error::Why;
+use crate::filter::{door, headers as header_rules, redirect};
+use crate::http::headers::{Client, prepare_request};
+use crate::http::respond::{self, Format};
+use crate::http::{ConnInfo, Handler, Request, Response};
+use crate::message::{Known, RequestHead};
+use crate::snapshot::View;
+
+/// The path a health check asks on the plain door. Only this machine is answered.
+pub const HEALTH_PATH: &str = "/.vestibule/health";
+
+/// One worker's proxy.
+pub struct Proxy {
+    view: RefCell<Rc<View>>,
+    log: Option<AccessLog>,
+}
+
+impl Handler for Proxy {
+    async fn handle(&self, mut request: Request) -> Response {
+        let view = self.view();
+        let mut record = Record::begin(self.log.as_ref(), &request);
+        let response = match self.answer(&view, &mut request, &mut record).await {
+            Ok(response) => response,
+            Err(why) => {
+                record.why = Some(why);
+                respond::error(why, Format::of(&request.head.fields), &record.request_id())
+            }
+        };
+        record.attach(response, &request)
+    }
+
+    fn refuse(&self, conn: &Rc<ConnInfo>, why: Why) -> Response {
+        let mut record = Record::refused(self.log.as_ref(), conn);
+        record.why = Some(why);
+        let response = respond::error(why, Format::Text, &record.request_id());
+        record.attach_refused(response)
+    }
+}
+
+impl Proxy {
+    pub fn new(view: Rc<View>, log: Option<AccessLog>) -> Proxy {
+        Proxy { view: RefCell::new(view), log }
+    }
+
+    /// The generation that new requests meet. A request keeps its own to its end.
+    pub fn view(&self) -> Rc<View> {
+        self.view.borrow().clone()
+    }
+
+    async fn answer(&self, view: &View, request: &mut Request, record: &mut Record) -> Result<Response, Why> {
+        if request.head.path() == HEALTH_PATH.as_bytes() && request.conn.ip().is_loopback() {
+            return Ok(respond::own(200, "text/plain; charset=utf-8", "ready\n".into()));
+        }
+        let found = view.router.find(request.head.host(), request.head.path())?;
+        let site = view.snapshot.config.sites.get(found.site).ok_or(Why::RouteNoHost)?;
+        let route = site.routes.get(found.route).ok_or(Why::RouteNoRoute)?;
+        record.meet(found);
+        check_certificate(view, &request.conn, &request.head)?;
+        check_loop(&request.head)?;
+
+        let client = prepare_request(&mut request.head, &request.conn, &route.forwarding);
+        record.client(&client);
+        let dev = view.snapshot.dev.get(found.site).copied().unwrap_or(false);
+        let varies = match door::decide(view.snapshot.https, site, dev, &request.conn, &request.head, client.https) {
+            door::Door::Open => false,
+            door::Door::OpenVaries => true,
+            door::Door::Answer(response) => return Ok(response),
+            door::Door::Refused(why) => return Err(why),
+        };
+        if found.alias && let Some(response) = to_own_name(site, &client, &request.head) {
+            return Ok(response);
+        }
+        let mut response = match &route.action {
+            Action::Forward(cluster) => {
+                let cluster = view.clusters.get(*cluster).ok_or(Why::RouteNoRoute)?;
+                apply_request_rules(route, &client, &mut request.head, record);
+                forward::forward(cluster, route, request, record).await?
+            }
+            Action::Redirect(rule) => redirect::answer(rule, &route.path, &request.head),
+            Action::Respond(rule) => respond::own(rule.status, &rule.content_type, rule.body.clone().into()),
+        };
+        apply_response_rules(route, &client, &request.head, &mut response, record);
+        if varies {
+            door::vary(&mut response.fields);
+        }
+        Ok(response)
+    }
+}
+
+/// A connection opened for one host must not carry another that is served with another certificate: the client checked
+/// only the first (RFC 9110 section 15.5.20).
+fn check_certificate(view: &View, conn: &ConnInfo, head: &RequestHead) -> Result<(), Why> {
+    let (Some(facts), Some(certs)) = (&conn.tls, &view.snapshot.certs) else { return Ok(()) };
+    let Some(sni) = facts.sni.as_deref() else { return Ok(()) };
+    let host = head.host();
+    if host.eq_ignore_ascii_case(sni.as_bytes()) {
+        return Ok(());
+    }
+    let same = std::str::from_utf8(host).is_ok_and(|host| certs.same_certificate(sni, host));
+    if same { Ok(()) } else { Err(Why::TlsSniMismatch) }
+}
+
+/// A request that has been here before comes from a backend address that points back at the proxy (RFC 9110 section
+/// 7.6.3).
+fn check_loop(head: &RequestHead) -> Result<(), Why> {
+    let own = forward::via();
+    let seen = head.fields.all(Known::Via).any(|via| memchr::memmem::find(via, own.as_bytes()).is_some());
+    if seen { Err(Why::ProxyLoop) } else { Ok(()) }
+}
+
+fn to_own_name(site: &Site, client: &Client, head: &RequestHead) -> Option<Response> {
+    match &site.host {
+        HostPattern::Exact(name) if site.aliases_redirect => Some(redirect::alias(name, client.https, head)),
+        _ => None,
+    }
+}
+
+fn apply_request_rules(route: &Route, client: &Client, head: &mut RequestHead, record: &Record) {
+    if !route.request_headers.is_empty() {
+        let (host, request_id) = (header_rules::host(head), record.request_id());
+        let facts = header_rules::Facts { client, host: &host, request_id: &request_id };
+        header_rules::apply(&mut head.fields, &route.request_headers, &facts);
+    }
+    if let (Some(prefix), PathPattern::Prefix(_) | PathPattern::Any) = (&route.strip_prefix, &route.path) {
+        head.fields.push(b"X-Forwarded-Prefix", prefix.as_bytes());
+    }
+}
+
+fn apply_response_rules(route: &Route, client: &Client, head: &RequestHead, response: &mut Response, record: &Record) {
+    if !route.response_headers.is_empty() {
+        let (host, request_id) = (header_rules::host(head), record.request_id());
+        let facts = header_rules::Facts { client, host: &host, request_id: &request_id };
+        header_rules::apply(&mut response.fields, &route.response_headers, &facts);
+    }
+}

@@ -1,0 +1,147 @@
+//! What one request leaves behind: gathered on its way, written at its end, and only when the access log is on.
+
+use std::cell::OnceCell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::access_log::{AccessLog, Line};
+use crate::error::Why;
+use crate::http::headers::Client;
+use crate::http::{ConnInfo, Ended, OnEnd, Request, Response};
+use crate::message::Known;
+use crate::net::clock;
+use crate::route::Found;
+use crate::upstream::Endpoint;
+
+/// The record of one request.
+pub(super) struct Record {
+    pub why: Option<Why>,
+    id: OnceCell<String>,
+    /// Nothing below is gathered when nobody reads it.
+    details: Option<Box<Details>>,
+}
+
+struct Details {
+    log: AccessLog,
+    conn: Rc<ConnInfo>,
+    began: Instant,
+    /// From the end of the request to the response head.
+    upstream_time: Option<Duration>,
+    sent_at: Instant,
+    attempts: u32,
+    server: Option<Box<str>>,
+    found: Option<Found>,
+    client: Option<Client>,
+}
+
+impl Record {
+    pub fn begin(log: Option<&AccessLog>, request: &Request) -> Record {
+        Record::new(log, &request.conn)
+    }
+
+    /// The record of bytes that never became a request.
+    pub fn refused(log: Option<&AccessLog>, conn: &Rc<ConnInfo>) -> Record {
+        Record::new(log, conn)
+    }
+
+    fn new(log: Option<&AccessLog>, conn: &Rc<ConnInfo>) -> Record {
+        let now = clock::now();
+        let details = log.map(|log| {
+            Box::new(Details {
+                log: log.clone(),
+                conn: conn.clone(),
+                began: now,
+                upstream_time: None,
+                sent_at: now,
+                attempts: 0,
+                server: None,
+                found: None,
+                client: None,
+            })
+        });
+        Record { why: None, id: OnceCell::new(), details }
+    }
+
+    /// The request's id: made when somebody asks.
+    pub fn request_id(&self) -> String {
+        self.id.get_or_init(|| format!("{:016x}", fastrand::u64(..))).clone()
+    }
+
+    pub fn meet(&mut self, found: Found) {
+        if let Some(details) = &mut self.details {
+            details.found = Some(found);
+        }
+    }
+
+    pub fn client(&mut self, client: &Client) {
+        if let Some(details) = &mut self.details {
+            details.client = Some(client.clone());
+        }
+    }
+
+    pub fn attempt(&mut self, endpoint: &Endpoint) {
+        if let Some(details) = &mut self.details {
+            details.attempts += 1;
+            details.server = Some(endpoint.label.clone());
+            details.sent_at = clock::now();
+        }
+    }
+
+    pub fn answered(&mut self) {
+        if let Some(details) = &mut self.details {
+            details.upstream_time = Some(clock::now() - details.sent_at);
+        }
+    }
+
+    /// Hands the record to the response: it is written when the response is over.
+    pub fn attach(self, mut response: Response, request: &Request) -> Response {
+        if self.details.is_none() {
+            return response;
+        }
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let head = &request.head;
+        let field = |known| head.fields.get(known).map(text);
+        let line = Line {
+            method: head.method.as_str().to_string(),
+            target: text(head.target()),
+            host: text(head.authority()),
+            version: head.version.as_str(),
+            referer: field(Known::Referer),
+            user_agent: field(Known::UserAgent),
+            ..Line::default()
+        };
+        response.on_end = self.on_end(line, response.status);
+        response
+    }
+
+    pub fn attach_refused(self, mut response: Response) -> Response {
+        if self.details.is_some() {
+            response.on_end = self.on_end(Line::default(), response.status);
+        }
+        response
+    }
+
+    fn on_end(self, line: Line, status: u16) -> Option<OnEnd> {
+        let request_id = self.request_id();
+        let why = self.why;
+        let details = self.details?;
+        Some(OnEnd(Box::new(move |ended: Ended| {
+            let Details { log, conn, began, upstream_time, attempts, server, found, client, .. } = *details;
+            let client_ip = client.map_or_else(|| conn.peer_ip.clone(), |client| client.ip);
+            log.write(Line {
+                request_id,
+                status,
+                bytes: ended.bytes,
+                why: why.or(ended.cut),
+                client_ip,
+                tls: conn.tls.clone(),
+                site: found.map(|found| found.site),
+                server,
+                attempts,
+                upstream_time,
+                total: clock::now() - began,
+                ..line
+            });
+        })))
+    }
+}
