@@ -41,7 +41,7 @@ impl Frame<'_> {
             frame = parent;
         }
         names.reverse();
-        if names.is_empty() { "the top of the file".to_owned() } else { format!("`[{}]`", names.join(".")) }
+        if names.is_empty() { "the file's top level".to_owned() } else { format!("`[{}]`", names.join(".")) }
     }
 
     /// The site whose table this is, when it is one.
@@ -95,10 +95,17 @@ impl Decoder<'_> {
     fn value(&mut self, value: &mut Value, kind: &'static Kind, frame: &Frame<'_>) -> Checked<Option<Value>> {
         match (kind, value) {
             (Kind::OneOf(kinds), value) => {
-                let Some(kind) = kinds.iter().find(|kind| fits(value, kind)) else {
+                let Some(first) = kinds.iter().find(|kind| fits(value, kind)) else {
                     return Err(wrong::kind(frame.name, kind, value));
                 };
-                return self.value(value, kind, frame);
+                // A word that is none of those allowed may be meant for another type: the number "4".
+                if let (Kind::Choice { now, later }, Value::Text(text)) = (first, &*value)
+                    && ![*now, *later].concat().contains(&text.text.as_str())
+                    && kinds.iter().any(|kind| matches!(kind, Kind::Integer { .. }))
+                {
+                    return Err(wrong::kind(frame.name, kind, value));
+                }
+                return self.value(value, first, frame);
             }
             (Kind::Bool, Value::Bool(_)) | (Kind::Text(_), Value::Text(_)) => {}
             (Kind::Bool, value) if fits(value, kind) => {

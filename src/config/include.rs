@@ -53,7 +53,7 @@ pub(super) fn include(
             let text = match read_text(&file) {
                 Ok(text) => text,
                 Err(diagnostic) => {
-                    out.push(diagnostic.at(&sources.origin(at)));
+                    out.push(diagnostic.label("included here").at(&sources.origin(at)));
                     continue;
                 }
             };
@@ -61,6 +61,7 @@ pub(super) fn include(
             let number = sources.add(&name.display().to_string(), text, &folder);
             let parsed = read(number, sources, env, out);
             broken.push((number, parsed.broken));
+            main.secrets.extend(parsed.secrets);
             merger.merge(&mut main.root, parsed.root, sources, out);
         }
     }

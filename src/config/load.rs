@@ -1,10 +1,12 @@
 //! The way from a file, a text or an environment variable to a checked config.
 
+use std::collections::HashSet;
 use std::io::Read;
 use std::path::Path;
 
 use super::diagnostics::{Checked, Diagnostic, Problems, Severity};
 use super::expand::Environment;
+use super::read::Parsed;
 use super::source::{Mark, Sources};
 use super::value::{Entry, Node, Table, Text, Value};
 use super::{Config, check, decode, include, read, render};
@@ -61,7 +63,7 @@ pub(super) fn parse_with(name: &str, text: &str, base: &Path, env: Environment<'
     let mut broken = include::include(&mut parsed, &mut sources, env, &mut out);
     broken.push((main, std::mem::take(&mut parsed.broken)));
     broken.retain(|(_, lines)| !lines.is_empty());
-    finish(parsed.root, sources, out, &broken)
+    finish(parsed, sources, out, &broken)
 }
 
 /// Loads the sites of `VESTIBULE_SITES`: `"app.localhost=web:8000, api.localhost=api:9000"`, the short form of
@@ -106,19 +108,21 @@ pub fn from_env_sites(value: &str) -> Result<Loaded, Problems> {
     }
     let whole = Mark::new(file, 0..value.len());
     let sites = Entry { key: "sites".to_owned(), key_at: whole, value: Node { at: whole, value: Value::Table(sites) } };
-    finish(Table { entries: vec![sites], incomplete: false }, sources, out, &[])
+    let root = Table { entries: vec![sites], incomplete: false };
+    finish(Parsed { root, broken: Vec::new(), secrets: Vec::new() }, sources, out, &[])
 }
 
 /// Decodes and checks a tree. `broken` are the lines of each file whose syntax is broken.
 fn finish(
-    mut root: Table,
+    mut parsed: Parsed,
     sources: Sources,
     mut out: Vec<Diagnostic>,
     broken: &[(u16, Vec<usize>)],
 ) -> Result<Loaded, Problems> {
     let syntax = out.len();
-    decode::decode(&mut root, &sources, &mut out);
-    let config = check::check(&root, &sources, &mut out);
+    decode::decode(&mut parsed.root, &sources, &mut out);
+    let config = check::check(&parsed.root, &sources, &mut out);
+    hide(&mut out, &parsed.secrets, &sources);
     if !broken.is_empty() {
         let said = out.split_off(syntax);
         out.extend(said.into_iter().filter(|diagnostic| trustworthy(diagnostic, &sources, broken)));
@@ -131,6 +135,23 @@ fn finish(
         return Err(Problems { diagnostics: out, sources });
     }
     Ok(Loaded { config, warnings: out, sources })
+}
+
+/// Takes the content of secret files out of the problems found in it: they are logged and pasted elsewhere.
+fn hide(out: &mut [Diagnostic], secrets: &[Mark], sources: &Sources) {
+    let secrets: HashSet<_> = secrets.iter().map(|mark| sources.origin(*mark)).map(|at| (at.file, at.span)).collect();
+    if secrets.is_empty() {
+        return;
+    }
+    for diagnostic in out {
+        let Some(origin) = &diagnostic.origin else { continue };
+        if secrets.contains(&(origin.file.clone(), origin.span.clone())) {
+            let hidden = Diagnostic::error(diagnostic.code, "what the file holds is not usable here")
+                .label("not shown")
+                .at(origin);
+            *diagnostic = Diagnostic { severity: diagnostic.severity, related: diagnostic.related.clone(), ..hidden };
+        }
+    }
 }
 
 /// A problem that is real although the syntax is broken elsewhere: nothing that only seems to be missing, and nothing

@@ -10,41 +10,26 @@ use super::expand::{Environment, expand};
 use super::source::{Mark, Sources};
 use super::value::{Entry, Node, Table, Text, Value};
 
-/// The tree of one file, and the lines on which its syntax is broken.
+/// The tree of one file, and what is known of its text.
 pub(super) struct Parsed {
     pub root: Table,
-    /// 1-based lines, sorted.
+    /// 1-based lines on which the syntax is broken, sorted.
     pub broken: Vec<usize>,
+    /// Texts that hold the content of a `${file:...}`.
+    pub secrets: Vec<Mark>,
 }
 
 /// Syntax errors said per file: a parser that lost its way says many more.
-const MAX_SYNTAX_ERRORS: usize = 10;
+const MAX_SYNTAX_ERRORS: usize = 20;
 
 /// Parses one file of the sources.
 pub(super) fn read(file: u16, sources: &Sources, env: Environment<'_>, out: &mut Vec<Diagnostic>) -> Parsed {
     let text = sources.text_of(file);
-    let (tree, mut errors) = DeTable::parse_recoverable(text);
-    errors.sort_by_key(|error| error.span().map_or(0, |span| span.start));
-    let mut reader = Reader { file, sources, env, out };
+    let (tree, errors) = DeTable::parse_recoverable(text);
+    let mut reader = Reader { file, sources, env, out, secrets: Vec::new() };
     let root = reader.table(tree.get_ref());
-
-    let mut broken = Vec::new();
-    let mut said = 0;
-    for error in &errors {
-        let span = error.span().unwrap_or(0..0);
-        let line = sources.line(file, span.start.min(text.len().saturating_sub(1)));
-        // A second error on the same or the next line is most often an echo of the first.
-        let echo = broken.last().is_some_and(|last| line <= last + 1);
-        let duplicate = error.message() == "duplicate key";
-        broken.push(line);
-        if duplicate {
-            reader.duplicate(span, &root);
-        } else if !echo && said < MAX_SYNTAX_ERRORS {
-            said += 1;
-            reader.syntax(error.message(), span);
-        }
-    }
-    Parsed { root, broken }
+    let broken = reader.errors(errors, &root);
+    Parsed { root, broken, secrets: reader.secrets }
 }
 
 struct Reader<'a> {
@@ -52,9 +37,46 @@ struct Reader<'a> {
     sources: &'a Sources,
     env: Environment<'a>,
     out: &'a mut Vec<Diagnostic>,
+    secrets: Vec<Mark>,
 }
 
 impl Reader<'_> {
+    /// Says each syntax error that is not the echo of another one. Gives the broken lines.
+    fn errors(&mut self, errors: Vec<toml::de::Error>, root: &Table) -> Vec<usize> {
+        let mut found: Vec<_> = errors.iter().map(|error| (error.span().unwrap_or(0..0), error.message())).collect();
+        found.sort_by_key(|(span, _)| span.start);
+        let mut broken = Vec::new();
+        let mut said = 0;
+        let mut at = 0;
+        while let Some((span, message)) = found.get(at) {
+            at += 1;
+            let line = self.line(span);
+            let again = broken.last() == Some(&line);
+            broken.push(line);
+            if said == MAX_SYNTAX_ERRORS || again && *message != "duplicate key" {
+                continue;
+            }
+            said += 1;
+            // A list that is not closed swallows what follows, and each line of that is an error of its own.
+            let end = found[at..].iter().position(|(_, message)| message.starts_with("unclosed"));
+            if let (true, Some(end)) = (message.starts_with("missing"), end) {
+                self.unclosed(span.clone(), found[at + end].1);
+                broken.extend(found[at..=at + end].iter().map(|(span, _)| self.line(span)));
+                at += end + 1;
+            } else if *message == "duplicate key" {
+                self.duplicate(span.clone(), root);
+            } else {
+                self.syntax(message, span.clone());
+            }
+        }
+        broken
+    }
+
+    fn line(&self, span: &Range<usize>) -> usize {
+        let last = self.sources.text_of(self.file).len().saturating_sub(1);
+        self.sources.line(self.file, span.start.min(last))
+    }
+
     fn mark(&self, span: Range<usize>) -> Mark {
         Mark::new(self.file, span)
     }
@@ -90,7 +112,10 @@ impl Reader<'_> {
             return Value::Text(Text { text: text.to_owned(), expanded: false, secret: false });
         }
         match expand(text, self.sources.base_of(self.file), self.env) {
-            Ok(text) => Value::Text(text),
+            Ok(text) => {
+                self.secrets.extend(text.secret.then_some(at));
+                Value::Text(text)
+            }
             Err(diagnostic) => {
                 self.out.push(diagnostic.at(&self.sources.origin(at)));
                 Value::Invalid
@@ -100,26 +125,54 @@ impl Reader<'_> {
 
     fn syntax(&mut self, message: &str, span: Range<usize>) {
         let text = self.sources.text_of(self.file);
+        let found = text.get(span.clone()).unwrap_or_default();
         let (what, expected) = message.split_once(", expected ").unwrap_or((message, ""));
-        let span = if span.is_empty() && span.start >= text.len() {
-            // At the end of the file there is nothing to point at: the last visible character is.
-            let end = text.trim_end().len();
-            text.floor_char_boundary(end.saturating_sub(1))..end
-        } else {
-            span
+        let diagnostic = match what {
+            "string values must be quoted" if found.is_empty() => {
+                Diagnostic::error("syntax", "the value is missing").label("nothing after `=`")
+            }
+            "string values must be quoted" => {
+                let diagnostic = Diagnostic::error("syntax", "text must be quoted").label("not quoted");
+                let word = found.len() <= 60 && !found.contains(['"', '\'', '\\', '\n']);
+                if word { diagnostic.help("write").replace(format!("\"{found}\"")) } else { diagnostic }
+            }
+            _ => {
+                let label = if expected.is_empty() { String::new() } else { format!("expected {expected}") };
+                Diagnostic::error("syntax", format!("this is not TOML: {what}")).label(label)
+            }
         };
-        let mut diagnostic = Diagnostic::error("syntax", format!("this is not TOML: {what}"));
-        if !expected.is_empty() {
-            diagnostic = diagnostic.label(format!("expected {expected}"));
-        }
+        // At the end of the file there is nothing to point at: the last visible character is.
+        let end = text.trim_end().len();
+        let span = if span.start >= end { text.floor_char_boundary(end.saturating_sub(1))..end } else { span };
         self.out.push(diagnostic.at(&self.sources.origin(self.mark(span))));
+    }
+
+    /// A list or inline table without its end: `span` is where its next item was expected.
+    fn unclosed(&mut self, span: Range<usize>, message: &str) {
+        let text = self.sources.text_of(self.file);
+        let (what, open, close) = if message.contains("array") { ("list", '[', ']') } else { ("table", '{', '}') };
+        let mut diagnostic = Diagnostic::error("syntax", format!("this is not TOML: a {what} is not closed"))
+            .label(format!("expected `,` or `{close}` before this"))
+            .at(&self.sources.origin(self.mark(span.clone())));
+        let mut depth = 0usize;
+        let opener = text.get(..span.start).and_then(|before| {
+            before.char_indices().rev().find(|(_, c)| {
+                let found = *c == open && depth == 0;
+                depth = if *c == close { depth + 1 } else { depth.saturating_sub(usize::from(*c == open)) };
+                found
+            })
+        });
+        if let Some((at, _)) = opener {
+            diagnostic = diagnostic.also(&self.sources.origin(self.mark(at..at + 1)), "opened here");
+        }
+        self.out.push(diagnostic);
     }
 
     fn duplicate(&mut self, span: Range<usize>, root: &Table) {
         let text = self.sources.text_of(self.file);
         let key = text.get(span.clone()).unwrap_or_default();
         let first = first_header(text, &span).or_else(|| first_key(text, &span, root));
-        let mut diagnostic = Diagnostic::error("duplicate-key", format!("`{}` is given twice", key.escape_debug()))
+        let mut diagnostic = Diagnostic::error("duplicate-key", format!("`{key}` is given twice"))
             .at(&self.sources.origin(self.mark(span)))
             .label("the second time");
         if let Some(first) = first {

@@ -39,6 +39,11 @@ fn one(diagnostic: &Diagnostic, sources: &Sources, renderer: &Renderer) -> Strin
     for snippet in snippets(diagnostic, sources) {
         group = group.element(snippet);
     }
+    if diagnostic.origin.is_none()
+        && let Some((name, _)) = sources.iter().next()
+    {
+        group = group.element(annotate_snippets::Origin::path(clean(name)));
+    }
     for note in &diagnostic.notes {
         group = group.element(Level::NOTE.message(clean(note)));
     }

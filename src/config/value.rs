@@ -38,7 +38,7 @@ pub(super) struct Text {
     pub text: String,
     /// Something was expanded: then numbers and booleans may come as text too.
     pub expanded: bool,
-    /// Something came from a `${file:...}`: messages do not repeat it.
+    /// Something came from a `${file:...}`: kept out of every message (`load::hide`).
     pub secret: bool,
 }
 
@@ -60,7 +60,6 @@ impl Value {
     /// The value in a sentence: "the integer 30".
     pub fn describe(&self) -> String {
         match self {
-            Value::Text(text) if text.secret => "a text from a file".to_owned(),
             Value::Text(text) => format!("the text {}", quote(&text.text)),
             Value::Integer(Some(number)) => format!("the integer {number}"),
             Value::Integer(None) => "an integer of more than 64 bits".to_owned(),

@@ -37,21 +37,29 @@ impl Checker<'_> {
                 .help("a request has one answer: keep one of `proxy`, `upstream`, `redirect`, `respond`");
             self.report(diagnostic, second.key_at);
         }
-        if is_invalid(table, &first.key) {
-            return Found::Reported;
+        // The others are read for their own problems.
+        let mut read =
+            given.iter().map(|entry| self.one_action(table, entry, upstreams)).collect::<Vec<_>>().into_iter();
+        match read.next().flatten() {
+            Some(action) => Found::Action(action, first.value.at),
+            None => Found::Reported,
         }
-        let node = &first.value;
-        let action = match first.key.as_str() {
+    }
+
+    /// One action; `None` when it was reported.
+    fn one_action(&mut self, table: &Table, entry: &Entry, upstreams: &mut Upstreams) -> Option<Action> {
+        if is_invalid(table, &entry.key) {
+            return None;
+        }
+        let node = &entry.value;
+        match entry.key.as_str() {
             "proxy" => {
-                self.target(node).map(|target| Action::Forward(upstreams.of_target(target, self.origin(node.at))))
+                let target = self.target(node)?;
+                Some(Action::Forward(upstreams.of_target(target, self.origin(node.at))))
             }
             "upstream" => self.named(node, upstreams).map(Action::Forward),
             "redirect" => self.redirect(node).map(Action::Redirect),
             _ => self.respond(node).map(Action::Respond),
-        };
-        match action {
-            Some(action) => Found::Action(action, node.at),
-            None => Found::Reported,
         }
     }
 

@@ -79,8 +79,9 @@ impl Checker<'_> {
                 let at = table.get("tls").map_or(node.at, |node| node.at);
                 let help = if tls { "use `http`, or a name of your own" } else { "use `https`, or a name of your own" };
                 self.report(Diagnostic::error("listener-tls", message).label("not on this listener").help(help), at);
+            } else {
+                tls = wanted;
             }
-            tls = wanted;
         }
         let (mut h2, mut h1) = (tls, true);
         if let Some(node) = table.get("protocols") {

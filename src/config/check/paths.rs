@@ -52,10 +52,13 @@ pub(super) fn strip_prefix(text: &str, route: Option<&PathPattern>) -> Checked<S
     };
     let covered = front.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     if !covered {
-        let shown = if front.is_empty() { "/*" } else { front };
+        let shown = match route {
+            Some(PathPattern::Exact(_)) => front.to_owned(),
+            _ => format!("{front}/*"),
+        };
         return Err(Diagnostic::error("bad-strip-prefix", format!("the path does not begin with {}", quote(path)))
             .label("not the front of the route's path")
-            .note(format!("the route's path is {}", quote(shown)))
+            .note(format!("the route's path is {}", quote(&shown)))
             .help("`strip_prefix` is the path or whole segments from its front")
             .boxed());
     }

@@ -149,9 +149,10 @@ impl Checker<'_> {
             return PlainMode::Serve;
         };
         if inherited != PlainMode::Serve {
-            let why = if inherited == PlainMode::Off { "reachable by no listener" } else { "redirects to itself" };
-            let diagnostic = Diagnostic::error("tls-off", format!("a site with tls = \"off\" and this is {why}"))
-                .label("with tls = \"off\"")
+            let why =
+                if inherited == PlainMode::Off { "no listener serves it" } else { "it has no https to redirect to" };
+            let diagnostic = Diagnostic::error("tls-off", format!("the site has tls = \"off\": {why}"))
+                .label("not with tls = \"off\"")
                 .help("a site without TLS is served on the plain listener")
                 .replace("\"serve\"");
             self.report(diagnostic, node.at);

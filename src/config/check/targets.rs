@@ -69,16 +69,17 @@ pub(super) fn target(text: &str, base: &Path) -> Checked<UpstreamAddress> {
         Some(port) => self::port(port).ok_or_else(|| bad_port(port))?,
         None if url => 80,
         None if !rest.is_empty() && rest.chars().all(|c| c.is_ascii_digit()) => {
-            let diagnostic = bad(text, "it is a number alone");
-            return Err(match self::port(rest) {
-                Some(port) => {
-                    diagnostic.help("a port on this machine is a number without quotes").replace(port.to_string())
-                }
-                None => diagnostic,
+            let mut diagnostic = bad(text, "it is a number alone");
+            if let Some(port) = self::port(rest) {
+                diagnostic.help = vec!["a port on this machine is a number without quotes".to_owned()];
+                diagnostic = diagnostic.replace(port.to_string());
             }
-            .boxed());
+            return Err(diagnostic.boxed());
         }
         None => {
+            if hosts::ip(host).is_none() {
+                hosts::name(host).map_err(|why| bad(text, &format!("its host {why}")).boxed())?;
+            }
             return Err(bad(text, "the port is missing").replace(quote(&format!("{rest}:8080"))).boxed());
         }
     };

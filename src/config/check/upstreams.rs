@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{Checker, hosts, targets};
-use crate::config::diagnostics::{Checked, Diagnostic};
+use crate::config::diagnostics::{Checked, Diagnostic, Severity};
 use crate::config::schema::nearest;
 use crate::config::value::{Entry, Node, Table, Value, quote};
 use crate::config::{Balance, HostHeader, Keepalive, Origin, ServerAddress, Upstream, UpstreamAddress};
@@ -66,8 +66,11 @@ impl Checker<'_> {
         upstreams
     }
 
-    /// Says which named upstreams no site uses.
+    /// Says which named upstreams no site uses; not beside an error, which may be why.
     pub(super) fn unused(&mut self, upstreams: &Upstreams) {
+        if self.out.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
+            return;
+        }
         for (index, upstream) in upstreams.list[..upstreams.by_name.len()].iter().enumerate() {
             if !upstreams.used.contains(&index) {
                 let message = format!("no site uses the upstream {}", quote(&upstream.name));

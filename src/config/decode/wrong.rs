@@ -23,6 +23,13 @@ pub(super) fn not_supported(what: &str, is_route_headers: bool) -> Diagnostic {
 pub(super) fn kind(name: &str, kind: &Kind, value: &Value) -> Box<Diagnostic> {
     let found = value.describe();
     let name = quote_key(name);
+    if let (Kind::Duration { off: true } | Kind::Size { off: true, .. }, Value::Integer(Some(0))) = (kind, value) {
+        return Diagnostic::error("wrong-type", format!("`{name}` needs {}, found {found}", wanted(kind)))
+            .label("no unit")
+            .help("\"off\" removes the bound")
+            .replace("\"off\"")
+            .boxed();
+    }
     if let (Kind::Duration { .. }, Value::Integer(Some(number))) = (kind, value) {
         return Diagnostic::error("bad-duration", format!("`{name}` needs a duration, found {found}"))
             .label(format!("{number} what?"))
@@ -77,6 +84,7 @@ fn mended(kind: &Kind, value: &Value) -> Option<String> {
             "false" | "off" | "no" => Some("false".to_owned()),
             _ => None,
         },
+        (Kind::Text("an address"), Value::Bool(false)) => Some("\"off\"".to_owned()),
         (Kind::Text("an address"), Value::Integer(Some(port))) => Some(format!("\":{port}\"")),
         (Kind::Text(_), Value::Integer(Some(number))) => Some(format!("\"{number}\"")),
         (Kind::Choice { now, .. }, Value::Bool(false)) if now.contains(&"off") => Some("\"off\"".to_owned()),
@@ -98,7 +106,6 @@ pub(super) fn range(name: &str, min: i64, max: i64, value: &Value) -> Box<Diagno
     let what = if (min, max) == (1, 65_535) { "a port is".to_owned() } else { format!("`{}` is", quote_key(name)) };
     let diagnostic = Diagnostic::error("out-of-range", format!("{what} a number from {min} to {max}"));
     let diagnostic = match value {
-        Value::Text(text) if text.secret => diagnostic,
         Value::Text(text) => diagnostic.label(format!("expands to {}", quote(&text.text))),
         _ => diagnostic.label("outside of that"),
     };
@@ -160,8 +167,10 @@ pub(super) fn size(name: &str, text: &Text, error: &UnitError, off: bool) -> Box
         }
         other => plain(other, "B"),
     };
-    let diagnostic = unit("bad-size", "a size", name, text, label, SIZES, fix);
-    if off && text.text == "0" { diagnostic.help("\"off\" removes the limit").boxed() } else { diagnostic }
+    if off && text.text == "0" {
+        return unit("bad-size", "a size", name, text, label, "\"off\" removes the limit", Some("off".to_owned()));
+    }
+    unit("bad-size", "a size", name, text, label, SIZES, fix)
 }
 
 /// Label and fix of an error that is the same for durations and sizes.
@@ -185,8 +194,7 @@ fn unit(
     help: &str,
     fix: Option<String>,
 ) -> Box<Diagnostic> {
-    let shown = if text.secret { "this".to_owned() } else { quote(&text.text) };
-    let message = format!("`{}` needs {what}, and {shown} is none", quote_key(name));
+    let message = format!("`{}` needs {what}, found {}", quote_key(name), quote(&text.text));
     let diagnostic = Diagnostic::error(code, message).label(label).help(help);
     match fix {
         // A compound ("1m30") is mended by hand.
@@ -202,9 +210,9 @@ pub(super) fn size_range(name: &str, min: u64, max: u64) -> Box<Diagnostic> {
     Diagnostic::error("out-of-range", message).label("outside of that").boxed()
 }
 
-/// Says what an expanded text has become, unless it is a secret.
+/// Says what an expanded text has become.
 fn expanded(diagnostic: Diagnostic, text: &Text, label: &str) -> Diagnostic {
-    if text.expanded && !text.secret {
+    if text.expanded {
         return diagnostic.label(format!("expands to {}, {label}", quote(&text.text)));
     }
     diagnostic.label(label)
