@@ -5,9 +5,22 @@
 //! [`Diagnostic`]s: all problems at once, each with file, line, column, cause and fix. Nothing here opens a socket or a
 //! certificate.
 
+mod check;
+mod decode;
 pub mod diagnostics;
+mod expand;
+mod include;
+mod load;
+mod read;
+mod render;
+pub mod schema;
 mod site;
+mod source;
+#[cfg(test)]
+mod tests;
+pub mod units;
 mod upstream;
+mod value;
 
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -15,7 +28,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use diagnostics::{Diagnostic, Problems, Severity};
+pub use load::{Loaded, from_env_sites, load, parse};
+pub use render::{json as diagnostics_to_json, text as render_diagnostics};
 pub use site::*;
+pub use source::Sources;
 pub use upstream::*;
 
 /// The whole checked configuration of one process.

@@ -80,7 +80,7 @@ pub struct Route {
     pub origin: Origin,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum PathPattern {
     /// `/ping`.
     Exact(String),

@@ -1,0 +1,94 @@
+//! What a site takes from `[defaults]` and a route from its site: timeouts, limits, forwarding, the plain door.
+
+use std::time::Duration;
+
+use super::{Checker, hosts, texts};
+use crate::config::diagnostics::Diagnostic;
+use crate::config::value::Table;
+use crate::config::{ForwardedStyle, Forwarding, Limits, PlainMode, Timeouts};
+
+/// Timeouts that are over before a route is known.
+const BEFORE_ROUTE_TIMEOUTS: &[&str] = &["handshake", "request_header", "keep_alive"];
+/// Limits that are checked before a route is known.
+const BEFORE_ROUTE_LIMITS: &[&str] = &["header_bytes", "header_fields", "uri_bytes"];
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Settings {
+    pub http: PlainMode,
+    pub timeouts: Timeouts,
+    pub limits: Limits,
+    pub forwarding: Forwarding,
+}
+
+impl Checker<'_> {
+    /// The settings of a table of `[defaults]` or of a site, on top of those it inherits.
+    pub(super) fn settings(&mut self, table: &Table, inherited: &Settings) -> Settings {
+        let mut settings = inherited.clone();
+        settings.http = match table.text("http") {
+            Some("redirect") => PlainMode::Redirect,
+            Some("serve") => PlainMode::Serve,
+            Some("upgrade") => PlainMode::Upgrade,
+            Some("off") => PlainMode::Off,
+            _ => inherited.http,
+        };
+        settings.forwarding.style = match table.text("forwarded") {
+            Some("x-forwarded") => ForwardedStyle::XForwarded,
+            Some("rfc7239") => ForwardedStyle::Rfc7239,
+            Some("both") => ForwardedStyle::Both,
+            Some("off") => ForwardedStyle::Off,
+            _ => inherited.forwarding.style,
+        };
+        if table.has("trusted_proxies") {
+            settings.forwarding.trusted_proxies =
+                texts(table, "trusted_proxies").filter_map(|(text, at)| self.take(hosts::network(text), at)).collect();
+        }
+        bounds(table, &mut settings);
+        settings
+    }
+
+    /// The settings of a route: timeouts and limits only.
+    pub(super) fn route_settings(&mut self, table: &Table, inherited: &Settings) -> Settings {
+        let mut settings = inherited.clone();
+        bounds(table, &mut settings);
+        for (group, keys) in [("timeouts", BEFORE_ROUTE_TIMEOUTS), ("limits", BEFORE_ROUTE_LIMITS)] {
+            let Some(table) = table.table(group) else { continue };
+            for key in keys {
+                let Some(entry) = table.entry(key) else { continue };
+                let diagnostic = Diagnostic::warning("no-effect", format!("`{key}` has no effect on a route"))
+                    .label("over before the route is known")
+                    .help(format!("put it into the `{group}` of the site or of `[defaults]`"));
+                self.report(diagnostic, entry.key_at);
+            }
+        }
+        settings
+    }
+}
+
+/// Timeouts and limits of a table.
+fn bounds(table: &Table, settings: &mut Settings) {
+    if let Some(table) = table.table("timeouts") {
+        let set = |key: &str, field: &mut Option<Duration>| {
+            if let Some(duration) = table.duration(key) {
+                *field = duration;
+            }
+        };
+        let timeouts = &mut settings.timeouts;
+        set("handshake", &mut timeouts.handshake);
+        set("request_header", &mut timeouts.request_header);
+        set("request_body_idle", &mut timeouts.request_body_idle);
+        set("keep_alive", &mut timeouts.keep_alive);
+        set("connect", &mut timeouts.connect);
+        set("response_header", &mut timeouts.response_header);
+        set("response_body_idle", &mut timeouts.response_body_idle);
+        set("tunnel_idle", &mut timeouts.tunnel_idle);
+    }
+    if let Some(table) = table.table("limits") {
+        let bytes = |key: &str| table.size(key).flatten().and_then(|size| usize::try_from(size).ok());
+        let limits = &mut settings.limits;
+        limits.header_bytes = bytes("header_bytes").unwrap_or(limits.header_bytes);
+        limits.uri_bytes = bytes("uri_bytes").unwrap_or(limits.uri_bytes);
+        let fields = table.integer("header_fields").and_then(|number| usize::try_from(number).ok());
+        limits.header_fields = fields.unwrap_or(limits.header_fields);
+        limits.body = table.size("body").unwrap_or(limits.body);
+    }
+}

@@ -1,0 +1,255 @@
+//! `[sites]`: hosts, their routes, and what two of them cannot share.
+
+use std::collections::HashMap;
+
+use super::actions::Found;
+use super::settings::Settings;
+use super::upstreams::Upstreams;
+use super::{Checker, hosts, paths, texts};
+use crate::config::diagnostics::Diagnostic;
+use crate::config::source::Mark;
+use crate::config::value::{Entry, Node, Table, Value};
+use crate::config::{Action, HeaderRules, HostPattern, PathPattern, PlainMode, Route, Site, SiteTls, Upstream};
+
+/// What the routes of a site take from it.
+struct Owner {
+    settings: Settings,
+    rules: (HeaderRules, HeaderRules),
+    action: Found,
+}
+
+impl Checker<'_> {
+    /// All sites in file order, and the upstreams they forward to.
+    pub(super) fn sites(&mut self, root: &Table) -> (Vec<Site>, Vec<Upstream>) {
+        let empty = Table::default();
+        let defaults = self.settings(root.table("defaults").unwrap_or(&empty), &Settings::default());
+        let mut upstreams = self.upstreams(root);
+        let mut hosts = HashMap::new();
+        let mut out = Vec::new();
+        match root.table("sites") {
+            Some(table) if !table.entries.is_empty() || table.incomplete => {
+                for entry in &table.entries {
+                    out.extend(self.site(entry, &defaults, &mut upstreams, &mut hosts));
+                }
+                self.unused(&upstreams);
+            }
+            // What was reported may be the sites: `[site]` for `[sites]`.
+            _ if root.incomplete || root.has("sites") && root.table("sites").is_none() => {}
+            _ => {
+                let diagnostic = Diagnostic::error("no-sites", "the config has no site").help(
+                    "write, for an app on port 3000 of this machine:  [sites]  and below it  \"app.localhost\" = 3000",
+                );
+                match root.entry("sites") {
+                    Some(entry) => self.report(diagnostic.label("empty"), entry.key_at),
+                    None => self.out.push(diagnostic),
+                }
+            }
+        }
+        (out, upstreams.into_list())
+    }
+
+    fn site(
+        &mut self,
+        entry: &Entry,
+        defaults: &Settings,
+        upstreams: &mut Upstreams,
+        taken: &mut HashMap<HostPattern, Mark>,
+    ) -> Option<Site> {
+        let host = self.take(hosts::pattern(&entry.key), entry.key_at);
+        if let Some(host) = &host {
+            self.claim(host, entry.key_at, taken);
+        }
+        let origin = self.origin(entry.key_at);
+        let node = &entry.value;
+        let Value::Table(table) = &node.value else {
+            if matches!(node.value, Value::Invalid) {
+                return None;
+            }
+            let index = upstreams.of_target(self.target(node)?, self.origin(node.at));
+            let rules = Default::default();
+            let owner = Owner { settings: defaults.clone(), rules, action: Found::None };
+            let route = own_route(&owner, Action::Forward(index), self.origin(node.at));
+            return Some(Site {
+                host: host?,
+                aliases: Vec::new(),
+                aliases_redirect: true,
+                tls: SiteTls::Auto,
+                http: defaults.http,
+                routes: vec![route],
+                origin,
+            });
+        };
+        let mut aliases = Vec::new();
+        for (text, at) in texts(table, "aliases") {
+            let Some(alias) = self.take(hosts::pattern(text), at) else { continue };
+            if self.claim(&alias, at, taken) {
+                aliases.push(alias);
+            }
+        }
+        let aliases_redirect = table.bool("aliases_redirect").unwrap_or(true);
+        if let (true, false, Some(HostPattern::Wildcard(_) | HostPattern::Any)) =
+            (aliases_redirect, aliases.is_empty(), &host)
+        {
+            let diagnostic = Diagnostic::error("alias-of-wildcard", "an alias redirects to the site's own name")
+                .label("and this site has no single name")
+                .help("`aliases_redirect = false` serves the site under its aliases");
+            self.report(diagnostic, entry.key_at);
+        }
+        let mut settings = self.settings(table, defaults);
+        let tls = self.site_tls(table);
+        if tls == SiteTls::Off {
+            settings.http = self.without_tls(table, settings.http);
+        }
+        let http = settings.http;
+        let rules = self.header_rules(table);
+        let action = self.action(table, upstreams);
+        let owner = Owner { settings, rules, action };
+        let mut routes = self.routes(table, &owner, upstreams);
+        match owner.action {
+            Found::Action(ref action, at) => routes.push(own_route(&owner, action.clone(), self.origin(at))),
+            Found::None if !table.has("routes") => {
+                let diagnostic = Diagnostic::error("no-action", "the site does nothing")
+                    .label("no action and no routes")
+                    .help("give it one of `proxy`, `upstream`, `redirect`, `respond`, or `routes`");
+                self.report(diagnostic, entry.key_at);
+            }
+            Found::None | Found::Reported => {}
+        }
+        Some(Site { host: host?, aliases, aliases_redirect, tls, http, routes, origin })
+    }
+
+    /// Notes who has a host. Gives false, with a report, when another site has it.
+    fn claim(&mut self, host: &HostPattern, at: Mark, taken: &mut HashMap<HostPattern, Mark>) -> bool {
+        let Some(first) = taken.get(host) else {
+            taken.insert(host.clone(), at);
+            return true;
+        };
+        let diagnostic = Diagnostic::error("duplicate-host", format!("the host `{host}` is served twice"))
+            .label("the second time")
+            .also(&self.origin(*first), "the first time")
+            .help("a host belongs to one site; put the routes of both into that");
+        self.report(diagnostic, at);
+        false
+    }
+
+    fn site_tls(&mut self, table: &Table) -> SiteTls {
+        let Some(node) = table.get("tls") else { return SiteTls::Auto };
+        match (&node.value, node.text()) {
+            (_, Some("dev")) => SiteTls::Dev,
+            (_, Some("off")) => SiteTls::Off,
+            (Value::Table(_), _) => self.cert_files(node).map_or(SiteTls::Auto, SiteTls::Files),
+            _ => SiteTls::Auto,
+        }
+    }
+
+    /// The plain door of a site without TLS: it is the only one.
+    fn without_tls(&mut self, table: &Table, inherited: PlainMode) -> PlainMode {
+        let Some(node) = table.get("http") else {
+            // Inherited: a redirect to https would lead nowhere.
+            return PlainMode::Serve;
+        };
+        if inherited != PlainMode::Serve {
+            let why =
+                if inherited == PlainMode::Off { "no listener serves it" } else { "it has no https to redirect to" };
+            let diagnostic = Diagnostic::error("tls-off", format!("the site has tls = \"off\": {why}"))
+                .label("not with tls = \"off\"")
+                .help("a site without TLS is served on the plain listener")
+                .replace("\"serve\"");
+            self.report(diagnostic, node.at);
+        }
+        PlainMode::Serve
+    }
+
+    fn routes(&mut self, table: &Table, owner: &Owner, upstreams: &mut Upstreams) -> Vec<Route> {
+        let mut seen: HashMap<PathPattern, Mark> = HashMap::new();
+        if let Found::Action(_, at) = owner.action {
+            seen.insert(PathPattern::Any, at);
+        }
+        let mut routes = Vec::new();
+        for node in table.list("routes") {
+            let Some(table) = node.table() else { continue };
+            let path_node = table.get("path");
+            let path = path_node.and_then(|node| self.take(paths::pattern(node.text()?), node.at));
+            // A `path_regex` was reported as not supported: then the path is not missing.
+            if path_node.is_none() && !table.has("path") && !table.has("path_regex") && !table.incomplete {
+                self.missing("path", node.at);
+            }
+            if let (Some(path), Some(node)) = (&path, path_node) {
+                self.tie(path, node.at, &mut seen);
+            }
+            routes.extend(self.route(node, table, path, owner, upstreams));
+        }
+        routes
+    }
+
+    /// Two routes for the same path: which one answers would be a guess.
+    fn tie(&mut self, path: &PathPattern, at: Mark, seen: &mut HashMap<PathPattern, Mark>) {
+        let Some(first) = seen.get(path) else {
+            seen.insert(path.clone(), at);
+            return;
+        };
+        let diagnostic = Diagnostic::error("route-tie", "two routes of the site are for the same path")
+            .label("the second one")
+            .also(
+                &self.origin(*first),
+                if *path == PathPattern::Any { "the first one, for every path" } else { "the first one" },
+            )
+            .help("remove one of them");
+        self.report(diagnostic, at);
+    }
+
+    fn route(
+        &mut self,
+        node: &Node,
+        table: &Table,
+        path: Option<PathPattern>,
+        owner: &Owner,
+        upstreams: &mut Upstreams,
+    ) -> Option<Route> {
+        let strip_prefix = table
+            .get("strip_prefix")
+            .and_then(|node| self.take(paths::strip_prefix(node.text()?, path.as_ref()), node.at));
+        let settings = self.route_settings(table, &owner.settings);
+        let action = match (self.action(table, upstreams), &owner.action) {
+            (Found::Action(action, _), _) => Some(action),
+            // A route without an action of its own changes how the site's action is done.
+            (Found::None, Found::Action(action, _)) => Some(action.clone()),
+            (Found::None, Found::None) => {
+                let diagnostic = Diagnostic::error("no-action", "the route does nothing")
+                    .label("no action here and none on its site")
+                    .help("give it one of `proxy`, `upstream`, `redirect`, `respond`");
+                self.report(diagnostic, table.get("path").map_or(node.at, |path| path.at));
+                None
+            }
+            _ => None,
+        };
+        let (request_headers, response_headers) = owner.rules.clone();
+        Some(Route {
+            path: path?,
+            strip_prefix,
+            action: action?,
+            request_headers,
+            response_headers,
+            timeouts: settings.timeouts,
+            limits: settings.limits,
+            forwarding: settings.forwarding,
+            origin: self.origin(table.get("path").map_or(node.at, |path| path.at)),
+        })
+    }
+}
+
+/// The route of a site's own action.
+fn own_route(owner: &Owner, action: Action, origin: crate::config::Origin) -> Route {
+    let (request_headers, response_headers) = owner.rules.clone();
+    Route {
+        path: PathPattern::Any,
+        strip_prefix: None,
+        action,
+        request_headers,
+        response_headers,
+        timeouts: owner.settings.timeouts,
+        limits: owner.settings.limits,
+        forwarding: owner.settings.forwarding.clone(),
+        origin,
+    }
+}

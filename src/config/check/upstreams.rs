@@ -1,0 +1,177 @@
+//! `[upstreams]`, and the upstreams behind `proxy` targets.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{Checker, hosts, targets};
+use crate::config::diagnostics::{Checked, Diagnostic, Severity};
+use crate::config::schema::nearest;
+use crate::config::value::{Entry, Node, Table, Value, quote};
+use crate::config::{Balance, HostHeader, Keepalive, Origin, ServerAddress, Upstream, UpstreamAddress};
+
+/// Every upstream of a config: the named ones, then one for each distinct target.
+#[derive(Default)]
+pub(super) struct Upstreams {
+    list: Vec<Upstream>,
+    by_name: HashMap<String, usize>,
+    by_target: HashMap<UpstreamAddress, usize>,
+    used: HashSet<usize>,
+}
+
+impl Upstreams {
+    /// The index of a named upstream, which counts as used from now on.
+    pub fn named(&mut self, name: &str) -> Option<usize> {
+        let index = *self.by_name.get(name)?;
+        self.used.insert(index);
+        Some(index)
+    }
+
+    pub fn nearest(&self, name: &str) -> Option<&str> {
+        let names = self.list[..self.by_name.len()].iter().map(|upstream| upstream.name.as_str());
+        nearest(name, names)
+    }
+
+    /// The index of the upstream behind a target. Equal targets share one.
+    pub fn of_target(&mut self, address: UpstreamAddress, origin: Origin) -> usize {
+        if let Some(index) = self.by_target.get(&address) {
+            return *index;
+        }
+        let index = self.list.len();
+        self.list.push(Upstream {
+            name: address.to_string(),
+            servers: vec![ServerAddress { address: address.clone(), weight: 1, backup: false }],
+            balance: Balance::default(),
+            keepalive: Keepalive::default(),
+            host_header: HostHeader::default(),
+            origin,
+        });
+        self.by_target.insert(address, index);
+        index
+    }
+
+    pub fn into_list(self) -> Vec<Upstream> {
+        self.list
+    }
+}
+
+impl Checker<'_> {
+    /// The named upstreams. One with problems is there too, so that its name is known.
+    pub(super) fn upstreams(&mut self, root: &Table) -> Upstreams {
+        let mut upstreams = Upstreams::default();
+        let entries = root.table("upstreams").map_or(&[][..], |table| &table.entries);
+        for entry in entries {
+            let upstream = self.upstream(entry);
+            upstreams.by_name.insert(entry.key.clone(), upstreams.list.len());
+            upstreams.list.push(upstream);
+        }
+        upstreams
+    }
+
+    /// Says which named upstreams no site uses; not beside an error, which may be why.
+    pub(super) fn unused(&mut self, upstreams: &Upstreams) {
+        if self.out.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
+            return;
+        }
+        for (index, upstream) in upstreams.list[..upstreams.by_name.len()].iter().enumerate() {
+            if !upstreams.used.contains(&index) {
+                let message = format!("no site uses the upstream {}", quote(&upstream.name));
+                let diagnostic = Diagnostic::warning("unused-upstream", message).label("defined here");
+                self.out.push(diagnostic.at(&upstream.origin));
+            }
+        }
+    }
+
+    fn upstream(&mut self, entry: &Entry) -> Upstream {
+        let empty = Table::default();
+        let table = entry.value.table().unwrap_or(&empty);
+        if entry.key.is_empty() {
+            self.report(Diagnostic::error("bad-name", "an upstream needs a name").label("empty"), entry.key_at);
+        }
+        let servers = self.servers(table, entry);
+        let balance = match table.text("balance") {
+            Some("round-robin") => Balance::RoundRobin,
+            Some("random") => Balance::Random,
+            Some("first") => Balance::First,
+            _ => Balance::LeastRequests,
+        };
+        let mut keepalive = Keepalive::default();
+        if let Some(table) = table.table("keepalive") {
+            let idle = table.integer("idle").and_then(|number| usize::try_from(number).ok());
+            keepalive.idle = idle.unwrap_or(keepalive.idle);
+            keepalive.idle_timeout = table.duration("idle_timeout").flatten().unwrap_or(keepalive.idle_timeout);
+        }
+        let host_header = table.get("host_header").and_then(|node| self.take(host_header(node.text()?), node.at));
+        Upstream {
+            name: entry.key.clone(),
+            servers,
+            balance,
+            keepalive,
+            host_header: host_header.unwrap_or_default(),
+            origin: self.origin(entry.key_at),
+        }
+    }
+
+    fn servers(&mut self, table: &Table, entry: &Entry) -> Vec<ServerAddress> {
+        let Some(list) = table.get("servers") else {
+            if !table.has("servers") && !table.incomplete && entry.value.table().is_some() {
+                self.missing("servers", entry.key_at);
+            }
+            return Vec::new();
+        };
+        if list.items().is_empty() {
+            let message = format!("the upstream {} has no server", quote(&entry.key));
+            self.report(Diagnostic::error("no-servers", message).label("empty"), list.at);
+        }
+        let mut servers: Vec<ServerAddress> = Vec::new();
+        let mut seen = HashMap::new();
+        for node in list.items() {
+            let Some(server) = self.server(node) else { continue };
+            if let Some(first) = seen.insert(server.address.clone(), node.at) {
+                let diagnostic = Diagnostic::error("duplicate-server", format!("{} is a server twice", server.address))
+                    .label("the second time")
+                    .also(&self.origin(first), "the first time")
+                    .help("a greater share is `weight`: { address = \"...\", weight = 2 }");
+                self.report(diagnostic, node.at);
+                continue;
+            }
+            servers.push(server);
+        }
+        servers
+    }
+
+    fn server(&mut self, node: &Node) -> Option<ServerAddress> {
+        let Value::Table(table) = &node.value else {
+            return Some(ServerAddress { address: self.target(node)?, weight: 1, backup: false });
+        };
+        let Some(address) = table.get("address") else {
+            if !table.has("address") && !table.incomplete {
+                self.missing("address", node.at);
+            }
+            return None;
+        };
+        let weight = table.integer("weight").and_then(|number| u32::try_from(number).ok()).unwrap_or(1);
+        Some(ServerAddress { address: self.target(address)?, weight, backup: table.bool("backup").unwrap_or(false) })
+    }
+}
+
+/// `"preserve"`, `"upstream"`, or a host with or without a port.
+fn host_header(text: &str) -> Checked<HostHeader> {
+    match text {
+        "preserve" => return Ok(HostHeader::Preserve),
+        "upstream" => return Ok(HostHeader::Upstream),
+        _ => {}
+    }
+    let (host, port) = targets::split(text);
+    let bad = |why: &str| {
+        Diagnostic::error("bad-host", format!("{} is no value of Host: it {why}", quote(text)))
+            .label("not a host")
+            .help("write \"preserve\", \"upstream\", or a host name")
+            .boxed()
+    };
+    if port.is_some_and(|port| targets::port(port).is_none()) {
+        return Err(bad("has a port that is none"));
+    }
+    if hosts::ip(host).is_none() {
+        hosts::name(host).map_err(|why| bad(&why))?;
+    }
+    Ok(HostHeader::Name(text.to_owned()))
+}

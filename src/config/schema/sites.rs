@@ -1,0 +1,134 @@
+//! The keys of a site and its routes, with the filters that may stand there.
+
+use super::Kind::{Bool, Choice, Integer, List, Map, OneOf, Text};
+use super::tables::{COMPRESS, DURATION, FORWARDED, HEADER_NAMES, LIMITS, NETWORKS, OFF, PLAIN, TARGET, TIMEOUTS};
+use super::tables::{count, key, later, words};
+use super::{Kind, Table};
+
+/// `[sites."HOST"]`.
+#[rustfmt::skip]
+pub(in crate::config) static SITE: Table = Table { other: None, keys: &[
+    key("aliases", List(&Text("a host")), "[]", "Further hosts of the site."),
+    key("aliases_redirect", Bool, "true", "Aliases are answered with a redirect to the site's own name."),
+    key("proxy", TARGET, "", "The one server requests go to."),
+    key("upstream", Text("the name of an upstream"), "", "The upstream requests go to."),
+    key("redirect", OneOf(&[Text("a URL or path"), Kind::Table(&REDIRECT)]), "", "Answer with a redirect."),
+    key("respond", Kind::Table(&RESPOND), "", "Answer with a fixed response."),
+    key("tls", OneOf(&[Choice { now: &["auto", "dev", "off"], later: &["acme"] }, Kind::Table(&SITE_TLS)]), "'auto'", "Where the certificate comes from."),
+    key("http", PLAIN, "'redirect'", "What the plain door does for the site."),
+    later("hsts", OneOf(&[OFF, Kind::Table(&HSTS)]), "", "Strict-Transport-Security (RFC 6797)."),
+    key("headers", Kind::Table(&HEADERS), "", "Header fields changed on the way."),
+    key("trusted_proxies", NETWORKS, "[]", "Networks whose forwarding headers are believed."),
+    key("forwarded", FORWARDED, "'x-forwarded'", "Which forwarding headers a backend gets."),
+    later("compress", COMPRESS, "false", "Response compression."),
+    later("allow", NETWORKS, "", "Client networks let in; the rest is refused."),
+    later("deny", NETWORKS, "", "Client networks refused."),
+    later("rate_limit", OneOf(&[OFF, Kind::Table(&RATE_LIMIT)]), "", "Requests over time."),
+    later("basic_auth", Kind::Table(&BASIC_AUTH), "", "User and password (RFC 7617)."),
+    later("forward_auth", Kind::Table(&FORWARD_AUTH), "", "Another server decides who may pass."),
+    later("cors", Kind::Table(&CORS), "", "Cross-origin requests."),
+    key("timeouts", Kind::Table(&TIMEOUTS), "", "Deadlines of a request."),
+    key("limits", Kind::Table(&LIMITS), "", "Bounds of a request."),
+    key("routes", List(&Kind::Table(&ROUTE)), "[]", "Paths with an action of their own."),
+] };
+
+#[rustfmt::skip]
+static SITE_TLS: Table = Table { other: None, keys: &[
+    key("cert", Text("a file"), "", "The certificate chain, PEM."),
+    key("key", Text("a file"), "", "The private key, PEM."),
+    later("client_auth", OneOf(&[OFF, Kind::Table(&CLIENT_AUTH)]), "'off'", "Certificates asked of clients."),
+] };
+
+#[rustfmt::skip]
+static CLIENT_AUTH: Table = Table { other: None, keys: &[
+    key("mode", words(&["request", "require"]), "'require'", "Whether a client may come without a certificate."),
+    key("ca", Text("a file"), "", "The roots that sign client certificates, PEM."),
+] };
+
+#[rustfmt::skip]
+static ROUTE: Table = Table { other: None, keys: &[
+    key("path", Text("a path"), "", "An exact path, or a prefix of whole segments: \"/api/*\"."),
+    later("path_regex", Text("a regular expression"), "", "A path, anchored at both ends."),
+    later("methods", List(&Text("a method")), "", "Methods the route is for."),
+    later("headers", Map("a header name", &Text("a value")), "", "Request fields the route is for; \"*\" is any value."),
+    later("query", Map("a parameter", &Text("a value")), "", "Query parameters the route is for; \"*\" is any value."),
+    later("client_ip", NETWORKS, "", "Client networks the route is for."),
+    key("strip_prefix", Text("a path"), "", "Removed from the front of the path before it is forwarded."),
+    later("rewrite", Text("a path"), "", "The path a backend gets."),
+    key("proxy", TARGET, "", "The one server requests go to."),
+    key("upstream", Text("the name of an upstream"), "", "The upstream requests go to."),
+    key("redirect", OneOf(&[Text("a URL or path"), Kind::Table(&REDIRECT)]), "", "Answer with a redirect."),
+    key("respond", Kind::Table(&RESPOND), "", "Answer with a fixed response."),
+    later("hsts", OneOf(&[OFF, Kind::Table(&HSTS)]), "", "Strict-Transport-Security (RFC 6797)."),
+    later("compress", COMPRESS, "false", "Response compression."),
+    later("allow", NETWORKS, "", "Client networks let in; the rest is refused."),
+    later("deny", NETWORKS, "", "Client networks refused."),
+    later("rate_limit", OneOf(&[OFF, Kind::Table(&RATE_LIMIT)]), "", "Requests over time."),
+    later("basic_auth", Kind::Table(&BASIC_AUTH), "", "User and password (RFC 7617)."),
+    later("forward_auth", Kind::Table(&FORWARD_AUTH), "", "Another server decides who may pass."),
+    later("cors", Kind::Table(&CORS), "", "Cross-origin requests."),
+    key("timeouts", Kind::Table(&TIMEOUTS), "", "Deadlines of a request."),
+    key("limits", Kind::Table(&LIMITS), "", "Bounds of a request."),
+    later("buffer_request", Bool, "false", "Read the body whole before forwarding it."),
+] };
+
+#[rustfmt::skip]
+static REDIRECT: Table = Table { other: None, keys: &[
+    key("to", Text("a URL or path"), "", "Where to; {path}, {query} and {host} are filled in."),
+    key("status", Integer { min: 0, max: 999 }, "308", "301, 302, 303, 307 or 308."),
+] };
+
+#[rustfmt::skip]
+static RESPOND: Table = Table { other: None, keys: &[
+    key("status", Integer { min: 0, max: 999 }, "200", "The status, 200 to 599."),
+    key("body", Text("a text"), "''", "The content of the response."),
+    key("content_type", Text("a media type"), "'text/plain; charset=utf-8'", "The Content-Type."),
+] };
+
+#[rustfmt::skip]
+static HEADERS: Table = Table { other: None, keys: &[
+    key("request", Kind::Table(&HEADER_RULES), "", "Fields of the request, as the backend gets them."),
+    key("response", Kind::Table(&HEADER_RULES), "", "Fields of the response, as the client gets them."),
+] };
+
+#[rustfmt::skip]
+static HEADER_RULES: Table = Table { other: None, keys: &[
+    key("set", Map("a header name", &Text("a value")), "{}", "Fields set, after `remove`."),
+    key("add", Map("a header name", &Text("a value")), "{}", "Fields added, after `set`."),
+    key("remove", HEADER_NAMES, "[]", "Fields removed, first of all."),
+] };
+
+#[rustfmt::skip]
+static HSTS: Table = Table { other: None, keys: &[
+    key("max_age", DURATION, "'1y'", "How long a browser remembers."),
+    key("include_subdomains", Bool, "false", "Subdomains too."),
+    key("preload", Bool, "false", "The owner asks for the browsers' built-in list."),
+] };
+
+#[rustfmt::skip]
+static RATE_LIMIT: Table = Table { other: None, keys: &[
+    key("rate", Text("a rate"), "", "Requests over time, such as \"100/s\"."),
+    key("burst", count(1_000_000), "", "Requests let through at once."),
+    key("key", Text("a key"), "'client_ip'", "What is counted apart."),
+    key("dry_run", Bool, "false", "Only log what would be refused."),
+] };
+
+#[rustfmt::skip]
+static BASIC_AUTH: Table = Table { other: None, keys: &[
+    key("realm", Text("a realm"), "", "The realm a browser shows."),
+    key("users_file", Text("a file"), "", "Users and password hashes, as htpasswd writes them."),
+] };
+
+#[rustfmt::skip]
+static FORWARD_AUTH: Table = Table { other: None, keys: &[
+    key("url", Text("a URL"), "", "Asked for each request; 2xx lets it pass."),
+    key("copy_headers", HEADER_NAMES, "[]", "Fields of the answer the backend gets."),
+] };
+
+#[rustfmt::skip]
+static CORS: Table = Table { other: None, keys: &[
+    key("origins", List(&Text("an origin")), "[]", "Origins let in."),
+    key("methods", List(&Text("a method")), "['GET', 'POST']", "Methods let in."),
+    key("credentials", Bool, "false", "Cookies and authorization too."),
+    key("max_age", DURATION, "'10m'", "How long a browser remembers the answer."),
+] };

@@ -1,0 +1,336 @@
+//! Whole configs: the fixtures of `tests/config`, the configs that ship, and what a loaded config means.
+
+use std::env::VarError;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::load::parse_with;
+use super::*;
+
+fn fixtures(folder: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let entries = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = entries.filter(|path| path.extension().is_some_and(|end| end == "toml")).collect();
+    files.sort();
+    assert!(!files.is_empty());
+    files
+}
+
+fn env(name: &str) -> Result<String, VarError> {
+    match name {
+        "PORT" => Ok("8000".to_owned()),
+        "BACKEND" => Ok("backend:8000".to_owned()),
+        "WORD" => Ok("no target".to_owned()),
+        "YES" => Ok("true".to_owned()),
+        _ => Err(VarError::NotPresent),
+    }
+}
+
+fn load_fixture(path: &Path) -> Result<Loaded, Problems> {
+    let text = std::fs::read_to_string(path).unwrap();
+    let name = path.file_name().unwrap().to_str().unwrap();
+    parse_with(name, &text, path.parent().unwrap(), &env)
+}
+
+fn good(text: &str) -> Config {
+    match parse_with("test.toml", text, Path::new("/base"), &env) {
+        Ok(loaded) => loaded.config,
+        Err(problems) => panic!("{problems}"),
+    }
+}
+
+fn codes(text: &str) -> Vec<&'static str> {
+    match parse_with("test.toml", text, Path::new("/base"), &env) {
+        Ok(loaded) => loaded.warnings.iter().map(|warning| warning.code).collect(),
+        Err(problems) => problems.diagnostics.iter().map(|problem| problem.code).collect(),
+    }
+}
+
+/// `UPDATE=1` rewrites the expected texts; read the diff then.
+#[test]
+fn every_bad_config_is_refused_with_exactly_the_expected_text() {
+    let update = std::env::var_os("UPDATE").is_some();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).display().to_string();
+    let mut wrong = Vec::new();
+    for path in fixtures("tests/config/bad") {
+        let problems = load_fixture(&path).expect_err(&path.display().to_string());
+        assert!(problems.diagnostics.iter().any(|problem| problem.severity == Severity::Error));
+        let text = problems.render(false).replace(&root, "ROOT");
+        let expected = path.with_extension("txt");
+        if update {
+            std::fs::write(&expected, &text).unwrap();
+        } else if std::fs::read_to_string(&expected).unwrap_or_default() != text {
+            wrong.push(format!("{}:\n{text}", path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_good_config_loads_without_a_warning() {
+    for path in fixtures("tests/config/good") {
+        match load_fixture(&path) {
+            Ok(loaded) => assert_eq!(loaded.render_warnings(false), "", "{}", path.display()),
+            Err(problems) => panic!("{}:\n{problems}", path.display()),
+        }
+    }
+}
+
+#[test]
+fn every_config_that_ships_loads_without_a_warning() {
+    for path in fixtures("config") {
+        match load(&path) {
+            Ok(loaded) => assert_eq!(loaded.render_warnings(false), "", "{}", path.display()),
+            Err(problems) => panic!("{}:\n{problems}", path.display()),
+        }
+    }
+}
+
+#[test]
+fn the_least_config_is_one_site_with_every_default() {
+    let config = good("[sites]\n\"app.localhost\" = 3000\n");
+    let doors: Vec<_> = config.listeners.iter().map(|l| (&*l.name, l.addresses[0], l.tls, l.h2, l.h1)).collect();
+    let any = BindAddress::Any;
+    assert_eq!(doors, [("http", any(80), false, false, true), ("https", any(443), true, true, true)]);
+    let site = &config.sites[0];
+    assert_eq!(site.host, HostPattern::Exact("app.localhost".into()));
+    assert_eq!((&site.tls, site.http), (&SiteTls::Auto, PlainMode::Redirect));
+    assert_eq!(site.origin.to_string(), "test.toml:2:1");
+    let route = &site.routes[0];
+    assert_eq!((&route.path, &route.action), (&PathPattern::Any, &Action::Forward(0)));
+    assert_eq!((route.timeouts, route.limits), (Timeouts::default(), Limits::default()));
+    assert_eq!(config.upstreams[0].servers[0].address, UpstreamAddress::Tcp { host: "localhost".into(), port: 3000 });
+    assert!(matches!(config.access_log, AccessLog::On { format: LogFormat::Auto, .. }));
+    assert_eq!(config.server.shutdown_grace, Duration::from_secs(8));
+}
+
+#[test]
+fn the_shape_of_the_benchmark_loads() {
+    let text = r#"
+access_log = "off"
+
+[server]
+workers = 2
+
+[listeners]
+http = "127.0.0.1:8080"
+https = "127.0.0.1:8443"
+
+[tls]
+certificates = [
+  { cert = "/c/a.pem", key = "/c/a.key" },
+  { cert = "/c/b.pem", key = "/c/b.key" },
+]
+unknown_host = "default"
+
+[defaults]
+http = "serve"
+timeouts = { keep_alive = "10m" }
+
+[sites."*"]
+proxy = "127.0.0.1:9000"
+
+[sites."host1.test"]
+proxy = "127.0.0.1:9000"
+"#;
+    let config = good(text);
+    assert_eq!(config.access_log, AccessLog::Off);
+    assert_eq!(config.server.workers, Some(2));
+    assert_eq!((config.tls.certificates.len(), config.tls.unknown_host), (2, UnknownHost::Default));
+    assert_eq!(config.upstreams.len(), 1, "equal targets share one upstream");
+    let site = &config.sites[1];
+    assert_eq!(site.http, PlainMode::Serve);
+    assert_eq!(site.routes[0].timeouts.keep_alive, Some(Duration::from_secs(600)));
+}
+
+#[test]
+fn a_full_config_means_what_it_says() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config/good/full.toml");
+    let folder = path.parent().unwrap().to_path_buf();
+    let config = load_fixture(&path).unwrap().config;
+    let names: Vec<_> = config.listeners.iter().map(|l| (&*l.name, l.tls, l.h2, l.h1)).collect();
+    let expected = [("http", false, false, true), ("https", true, false, true), ("internal", false, false, true)];
+    assert_eq!(names, [&expected[..], &[("h2c", false, true, false)]].concat());
+    assert_eq!(config.public_https_port, Some(8443));
+    assert!(config.tls.only_tls13);
+    assert_eq!(config.tls.certificates[0].cert, folder.join("certs/site.pem"));
+    assert_eq!(config.dev_ca.dir, Some(folder.join("ca")));
+
+    let shop = &config.sites[0];
+    assert_eq!(shop.host, HostPattern::Exact("shop.example.com".into()));
+    assert!(!shop.aliases_redirect);
+    let SiteTls::Files(files) = &shop.tls else { panic!("{:?}", shop.tls) };
+    assert_eq!(files.key, Path::new("/etc/shop.key"));
+    let [api, old, ping, slow, own] = shop.routes.as_slice() else { panic!("{:?}", shop.routes) };
+    assert_eq!((&api.path, api.strip_prefix.as_deref()), (&PathPattern::Prefix("/api".into()), Some("/api")));
+    assert_eq!(api.timeouts.response_header, Some(Duration::from_secs(300)));
+    assert_eq!(api.timeouts.connect, Some(Duration::from_secs(2)), "from the site");
+    assert_eq!(api.timeouts.handshake, Some(Duration::from_secs(5)), "from the defaults");
+    assert_eq!((api.limits.body, own.limits.body), (Some(1 << 30), Some(10_000_000)));
+    assert_eq!(api.request_headers.set, [("X-Client".to_owned(), "{client_ip}".to_owned())]);
+    assert_eq!(old.action, Action::Redirect(Redirect { to: "/new/{path}".into(), status: 301 }));
+    assert!(matches!(&ping.action, Action::Respond(respond) if respond.body == "pong\n"));
+    assert_eq!((&slow.action, &own.action), (&Action::Forward(0), &Action::Forward(0)), "from the site");
+    assert_eq!(own.path, PathPattern::Any);
+    assert_eq!(own.forwarding, Forwarding { trusted_proxies: vec![], style: ForwardedStyle::Off });
+
+    let plain = &config.sites[1];
+    assert_eq!((&plain.tls, plain.http), (&SiteTls::Off, PlainMode::Serve), "an inherited redirect leads nowhere");
+    assert_eq!(plain.routes[0].forwarding.trusted_proxies.len(), 3);
+    assert_eq!(plain.routes[0].timeouts.connect, None);
+
+    let upstream = &config.upstreams[0];
+    assert_eq!((upstream.name.as_str(), upstream.balance), ("shop", Balance::RoundRobin));
+    assert_eq!((upstream.servers[1].weight, upstream.servers[2].backup), (2, true));
+    assert_eq!(upstream.host_header, HostHeader::Name("shop.internal".into()));
+    assert_eq!(config.upstreams[1].name, "127.0.0.1:9000");
+    let AccessLog::On { output, redact, .. } = &config.access_log else { panic!() };
+    assert_eq!(*output, LogOutput::File(folder.join("logs/access.log")));
+    assert_eq!(redact.headers, ["x-secret"]);
+}
+
+#[test]
+fn expanded_texts_may_be_targets_ports_numbers_and_booleans() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config/good/expansion.toml");
+    let config = load_fixture(&path).unwrap().config;
+    let names: Vec<_> = config.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
+    assert_eq!(names, ["backend:8000", "localhost:4000", "localhost:8000"]);
+    let Action::Respond(respond) = &config.sites[3].routes[0].action else { panic!() };
+    assert_eq!((respond.status, respond.body.as_str()), (201, "${env:PORT} is 8000"));
+}
+
+#[test]
+fn included_files_are_merged_and_their_paths_start_at_their_own_folder() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config/good/include.toml");
+    let config = load_fixture(&path).unwrap().config;
+    let sites: Vec<_> = config.sites.iter().map(|site| (site.host.to_string(), site.origin.to_string())).collect();
+    let place = |host: &str, place: &str| (host.to_owned(), place.to_owned());
+    let expected = [
+        place("main.test", "include.toml:4:1"),
+        place("a.test", "sites.d/a.toml:2:1"),
+        place("b.test", "sites.d/b.toml:1:8"),
+    ];
+    assert_eq!(sites, expected);
+    let socket = path.parent().unwrap().join("sites.d/b.sock");
+    assert_eq!(config.upstreams[0].servers[0].address, UpstreamAddress::Unix(socket));
+}
+
+#[test]
+fn sites_come_from_an_environment_variable_without_a_file() {
+    let config = from_env_sites("app.localhost=web:8000, api.localhost = 9000,").unwrap().config;
+    let hosts: Vec<_> = config.sites.iter().map(|site| site.host.to_string()).collect();
+    assert_eq!(hosts, ["app.localhost", "api.localhost"]);
+    assert_eq!(config.upstreams[1].name, "localhost:9000");
+    assert_eq!(config.sites[1].origin.to_string(), "VESTIBULE_SITES:1:25");
+
+    let problems = from_env_sites("a.test=b, a b=c:1, c.test, a.test=d:1").unwrap_err();
+    let found: Vec<_> =
+        problems.diagnostics.iter().map(|p| (p.code, p.origin.as_ref().map_or(0, |at| at.column))).collect();
+    assert_eq!(found, [("bad-target", 8), ("bad-host", 11), ("bad-site", 20), ("duplicate-host", 28)]);
+    assert_eq!(from_env_sites("").unwrap_err().diagnostics[0].code, "no-sites");
+}
+
+#[test]
+fn problems_are_json_for_machines() {
+    let problems = parse("a.toml", "[sites.\"a.test\"]\nproxxy = 3000\n", Path::new("")).unwrap_err();
+    let json: serde_json::Value = serde_json::from_str(&problems.to_json()).unwrap();
+    let first = &json[0];
+    assert_eq!((&first["severity"], &first["code"]), (&"error".into(), &"unknown-key".into()));
+    assert_eq!((&first["file"], &first["line"], &first["column"]), (&"a.toml".into(), &2.into(), &1.into()));
+    assert_eq!(first["help"][0], "did you mean `proxy`?");
+    assert_eq!(first["replacement"], "proxy");
+}
+
+#[test]
+fn colour_is_only_there_when_asked_for() {
+    let problems = parse("a.toml", "x = 1\n", Path::new("")).unwrap_err();
+    assert!(problems.render(true).contains("\u{1b}["));
+    assert!(!problems.render(false).contains('\u{1b}'));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_a_problem_without_a_place() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(load(&dir.path().join("none.toml")).unwrap_err().diagnostics[0].code, "config-not-read");
+    let path = dir.path().join("latin1.toml");
+    std::fs::write(&path, b"a = 1\n# caf\xe9\n").unwrap();
+    let problems = load(&path).unwrap_err();
+    assert_eq!(problems.diagnostics[0].code, "not-utf8");
+    assert!(problems.render(false).contains("line 2 is not UTF-8"));
+}
+
+#[test]
+fn a_secret_from_a_file_is_never_repeated() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("secret"), "hunter2").unwrap();
+    let text = "[defaults]\nhttp = \"${file:secret}\"\ntimeouts = { connect = \"${file:secret}\" }\n\
+                [sites]\n\"a.test\" = \"${file:secret}\"\n\"b.test\" = 3000\n";
+    let problems = parse("a.toml", text, dir.path()).unwrap_err();
+    assert_eq!(problems.diagnostics.len(), 3);
+    assert!(!problems.render(false).contains("hunter2") && !problems.to_json().contains("hunter2"));
+}
+
+#[test]
+fn a_byte_order_mark_and_windows_line_ends_are_no_problem() {
+    assert_eq!(codes("\u{feff}[sites]\r\n\"a.test\" = 3000\r\n"), [""; 0]);
+    assert_eq!(codes("[sites]\r\n\"a.test\" = 3000\r\n\"b\" = true\r\n"), ["wrong-type"]);
+}
+
+#[test]
+fn what_seems_to_be_missing_is_not_reported_beside_a_mistyped_key() {
+    assert_eq!(codes("[sites.\"a.test\"]\nproxxy = 1\n"), ["unknown-key"]);
+    assert_eq!(codes("[site]\n\"a.test\" = 1\n"), ["unknown-key"]);
+    assert_eq!(codes("[tls]\ncertificates = [{ crt = \"a\", key = \"b\" }]\n[sites]\n\"a\" = 1\n"), ["unknown-key"]);
+    assert_eq!(codes("[sites.\"a.test\"]\nproxy = 1.5\n"), ["wrong-type"]);
+}
+
+#[test]
+fn doubtful_settings_are_warnings_and_served() {
+    let site = "[sites.\"a.test\"]\nproxy = 1\n";
+    assert_eq!(codes(&format!("{site}[upstreams.b]\nservers = [1]\n")), ["unused-upstream"]);
+    assert_eq!(codes(&format!("{site}[tls]\nunknown_host = \"default\"\n")), ["no-default-certificate"]);
+    assert_eq!(codes(&format!("{site}[listeners]\nhttps = \"off\"\n")), ["redirect-nowhere"]);
+    assert_eq!(codes(&format!("{site}[listeners]\nhtps = \":1\"\n")), ["unusual-listener"]);
+    let route = "[[sites.\"a.test\".routes]]\npath = \"/x\"\ntimeouts = { keep_alive = \"1s\" }\n";
+    assert_eq!(codes(&format!("{site}{route}")), ["no-effect"]);
+}
+
+#[test]
+fn ten_thousand_sites_load() {
+    let site = |n| format!("[sites.\"host{n}.example.com\"]\nproxy = \"127.0.0.1:9000\"\n");
+    let config = good(&(0..10_000).map(site).collect::<String>());
+    assert_eq!((config.sites.len(), config.upstreams.len()), (10_000, 1));
+    assert_eq!(config.sites[9_999].origin.line, 19_999);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn any_bytes_load_or_are_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let text = String::from_utf8_lossy(&bytes);
+        if let Err(problems) = parse_with("x.toml", &text, Path::new("/nonexistent"), &env) {
+            problems.render(true);
+            problems.to_json();
+        }
+        if let Err(problems) = from_env_sites(&text) {
+            problems.render(false);
+        }
+    }
+
+    #[test]
+    fn a_config_with_a_piece_cut_or_changed_never_panics(
+        file in 0usize..64, at in 0.0..1.0f64, len in 0usize..12, put in "[\\[\\]{}=\".,#\na-z0-9$é ]{0,6}",
+    ) {
+        let files = fixtures("tests/config/bad");
+        let text = std::fs::read_to_string(&files[file % files.len()]).unwrap();
+        let start = text.floor_char_boundary((text.len() as f64 * at) as usize);
+        let end = text.ceil_char_boundary((start + len).min(text.len()));
+        let text = format!("{}{put}{}", &text[..start], &text[end..]);
+        if let Err(problems) = parse_with("x.toml", &text, Path::new("/nonexistent"), &env) {
+            problems.render(false);
+        }
+    }
+}
