@@ -3,9 +3,14 @@
 
 pub mod config;
 pub mod error;
+pub mod filter;
 pub mod h1;
 pub mod http;
 pub mod message;
 pub mod net;
+pub mod proxy;
+pub mod route;
+pub mod server;
+pub mod snapshot;
 pub mod tls;
 pub mod upstream;

@@ -33,11 +33,11 @@ pub(super) fn check(root: &Table, sources: &Sources, out: &mut Vec<Diagnostic>) 
         .and_then(|p| u16::try_from(p).ok());
     let tls = checker.tls(root.table("tls").unwrap_or(&empty));
     let dev_ca = checker.dev_ca(root.table("dev_ca").unwrap_or(&empty));
-    let (sites, upstreams) = checker.sites(root);
+    let (defaults, sites, upstreams) = checker.sites(root);
     checker.doors(root, &listeners, public_https_port, &sites);
     let access_log = checker.access_log(root);
     let (log, server) = (globals::log(root), globals::server(root));
-    Config { listeners, public_https_port, tls, dev_ca, sites, upstreams, access_log, log, server }
+    Config { listeners, public_https_port, tls, dev_ca, defaults, sites, upstreams, access_log, log, server }
 }
 
 struct Checker<'a> {

@@ -44,6 +44,8 @@ pub struct Config {
     pub public_https_port: Option<u16>,
     pub tls: Tls,
     pub dev_ca: DevCa,
+    /// What holds before a site is known.
+    pub defaults: Defaults,
     /// Sites in file order.
     pub sites: Vec<Site>,
     /// Named upstreams first, then one for each distinct `proxy` target. [`Action::Forward`] indexes this list.
@@ -51,6 +53,13 @@ pub struct Config {
     pub access_log: AccessLog,
     pub log: Log,
     pub server: Server,
+}
+
+/// Timeouts and limits of `[defaults]`: they bound a connection and a request head, when no site is known yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Defaults {
+    pub timeouts: Timeouts,
+    pub limits: Limits,
 }
 
 /// Where a value stands in the config text: shown in log lines, `explain` and conflicts.

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 
+use super::connections::Place;
 use super::serve_h1::{self, Outcome};
 use super::wire::Wire;
 use super::{ConnInfo, Handler, Shared, serve_h2};
@@ -18,8 +19,13 @@ pub struct Protocols {
 ///
 /// On a TLS connection ALPN has chosen the protocol. On a plain one the first bytes do: HTTP/1.1, or HTTP/2 by prior
 /// knowledge (RFC 9113 section 3.3); a TLS handshake on the plain door gets an alert and a log line.
-pub async fn connection<H: Handler>(wire: Wire, conn: Rc<ConnInfo>, shared: Rc<Shared<H>>, protocols: Protocols) {
-    let place = shared.connections.enter();
+pub async fn connection<H: Handler>(
+    wire: Wire,
+    conn: Rc<ConnInfo>,
+    shared: &Rc<Shared<H>>,
+    place: &Place<'_>,
+    protocols: Protocols,
+) {
     poll_fn(|cx| {
         place.register(cx);
         std::task::Poll::Ready(())
@@ -30,11 +36,11 @@ pub async fn connection<H: Handler>(wire: Wire, conn: Rc<ConnInfo>, shared: Rc<S
         None => !protocols.h1,
     };
     if h2 {
-        return serve_h2::serve(wire, conn, &shared).await;
+        return serve_h2::serve(wire, conn, shared).await;
     }
     let sniff = conn.tls.is_none();
-    match serve_h1::serve(wire, conn.clone(), &shared, sniff, protocols.h2).await {
+    match serve_h1::serve(wire, conn.clone(), shared, sniff, protocols.h2).await {
         Outcome::Closed => {}
-        Outcome::Http2(wire) => serve_h2::serve(wire, conn, &shared).await,
+        Outcome::Http2(wire) => serve_h2::serve(wire, conn, shared).await,
     }
 }

@@ -2,13 +2,17 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use crate::config::BindAddress;
 
 /// Connections the kernel holds ready between two accepts.
 const BACKLOG: i32 = 4096;
+
+/// Silence after which the kernel asks the peer for a sign of life.
+const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// Why a port cannot be listened on.
 #[derive(Debug)]
@@ -94,6 +98,8 @@ fn open(addr: SocketAddr, share: bool) -> io::Result<TcpListener> {
     socket.set_nonblocking(true)?;
     // Accepted sockets inherit it: heads and bodies are written together, so Nagle's algorithm would only delay.
     socket.set_tcp_nodelay(true)?;
+    // Finds dead peers of upgraded connections, which have no timeout of their own.
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
     Ok(socket.into())
 }
 

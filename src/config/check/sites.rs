@@ -9,7 +9,7 @@ use super::{Checker, hosts, paths, texts};
 use crate::config::diagnostics::Diagnostic;
 use crate::config::source::Mark;
 use crate::config::value::{Entry, Node, Table, Value};
-use crate::config::{Action, HeaderRules, HostPattern, PathPattern, PlainMode, Route, Site, SiteTls, Upstream};
+use crate::config::{Action, Defaults, HeaderRules, HostPattern, PathPattern, PlainMode, Route, Site, SiteTls, Upstream};
 
 /// What the routes of a site take from it.
 struct Owner {
@@ -19,8 +19,8 @@ struct Owner {
 }
 
 impl Checker<'_> {
-    /// All sites in file order, and the upstreams they forward to.
-    pub(super) fn sites(&mut self, root: &Table) -> (Vec<Site>, Vec<Upstream>) {
+    /// What `[defaults]` says, all sites in file order, and the upstreams they forward to.
+    pub(super) fn sites(&mut self, root: &Table) -> (Defaults, Vec<Site>, Vec<Upstream>) {
         let empty = Table::default();
         let defaults = self.settings(root.table("defaults").unwrap_or(&empty), &Settings::default());
         let mut upstreams = self.upstreams(root);
@@ -45,7 +45,7 @@ impl Checker<'_> {
                 }
             }
         }
-        (out, upstreams.into_list())
+        (Defaults { timeouts: defaults.timeouts, limits: defaults.limits }, out, upstreams.into_list())
     }
 
     fn site(

@@ -1,0 +1,189 @@
+//! From a listening socket to a served connection.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+
+use super::worker::{Command, Seat};
+use super::wrong_door::{self, WrongDoor};
+use crate::http::serve::{self, Protocols};
+use crate::http::wire::Wire;
+use crate::http::{ConnInfo, Shared};
+use crate::net::Io;
+use crate::proxy::Proxy;
+use crate::tls::{Acceptor, HandshakeError};
+
+/// How long accepting rests when there are no descriptors or no room.
+const REST: Duration = Duration::from_millis(20);
+
+/// One listening socket of one worker.
+pub(super) struct Door {
+    pub socket: TcpListener,
+    /// Index into the config's listeners.
+    pub index: usize,
+    pub local: SocketAddr,
+    /// TLS ends here.
+    pub acceptor: Option<Acceptor>,
+    pub protocols: Protocols,
+}
+
+/// What connections need to know of their door.
+pub(super) struct Facts {
+    index: usize,
+    local: SocketAddr,
+    acceptor: Option<Acceptor>,
+    protocols: Protocols,
+    wrong_door: Option<Rc<Shared<WrongDoor>>>,
+}
+
+/// An accepted connection on its way to another worker.
+pub(super) struct Handed {
+    tcp: std::net::TcpStream,
+    peer: SocketAddr,
+    door: usize,
+}
+
+/// Starts accepting on every door. The doors' facts serve connections handed over as well.
+pub(super) fn start(doors: Vec<Door>, seat: &Rc<Seat>, shared: &Rc<Shared<Proxy>>) -> (Vec<Rc<Facts>>, Vec<JoinHandle<()>>) {
+    doors
+        .into_iter()
+        .enumerate()
+        .map(|(number, door)| {
+            let wrong_door = door.acceptor.is_some().then(|| wrong_door::shared(shared.settings.clone()));
+            let Door { socket, index, local, acceptor, protocols } = door;
+            let facts = Rc::new(Facts { index, local, acceptor, protocols, wrong_door });
+            let accepting = accept(socket, number, facts.clone(), seat.clone(), shared.clone());
+            (facts, tokio::task::spawn_local(accepting))
+        })
+        .unzip()
+}
+
+async fn accept(socket: TcpListener, number: usize, door: Rc<Facts>, seat: Rc<Seat>, shared: Rc<Shared<Proxy>>) {
+    let listener = match tokio::net::TcpListener::from_std(socket) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!("listening on {}: {error}", door.local),
+    };
+    let mut full = false;
+    loop {
+        if shared.connections.open() >= seat.max {
+            if !full {
+                tracing::warn!("{} connections are open on this worker: new ones wait", seat.max);
+            }
+            full = true;
+            tokio::time::sleep(REST).await;
+            continue;
+        }
+        match listener.accept().await {
+            Ok((tcp, peer)) => {
+                full = false;
+                spread(tcp, peer, number, &door, &seat, &shared);
+            }
+            Err(error) if is_shortage(&error) => {
+                if !full {
+                    tracing::warn!("cannot accept: {error}: new connections wait");
+                }
+                full = true;
+                tokio::time::sleep(REST).await;
+            }
+            // The client went away before it was accepted.
+            Err(_) => {}
+        }
+    }
+}
+
+/// EMFILE, ENFILE, ENOBUFS, ENOMEM: accepting again at once would spin.
+fn is_shortage(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(24 | 23 | 105 | 12))
+}
+
+/// Serves a connection here, or hands it to a worker with clearly fewer: a few long HTTP/2 connections must not all land
+/// on one worker, and many short ones must not pay for a hand-over.
+fn spread(tcp: TcpStream, peer: SocketAddr, number: usize, door: &Rc<Facts>, seat: &Rc<Seat>, shared: &Rc<Shared<Proxy>>) {
+    let own = shared.connections.open();
+    let busy = seat.peers.open.iter().map(|open| open.load(Ordering::Relaxed)).enumerate();
+    if seat.peers.open.len() > 1
+        && let Some((least, open)) = busy.min_by_key(|(_, open)| *open)
+        && least != seat.index
+        && own > open + open / 8
+    {
+        // The count is raised here already, so that a burst is not handed to one worker.
+        seat.peers.open[least].fetch_add(1, Ordering::Relaxed);
+        if let Ok(tcp) = tcp.into_std() {
+            // A worker that is gone drops the connection.
+            let _ = seat.peers.commands[least].send(Command::Take(Handed { tcp, peer, door: number }));
+        }
+        return;
+    }
+    tokio::task::spawn_local(connection(tcp, peer, door.clone(), seat.clone(), shared.clone()));
+}
+
+/// Serves a connection that another worker accepted.
+pub(super) fn take(handed: Handed, doors: &[Rc<Facts>], seat: &Rc<Seat>, shared: &Rc<Shared<Proxy>>) {
+    let Handed { tcp, peer, door } = handed;
+    if let (Ok(tcp), Some(door)) = (TcpStream::from_std(tcp), doors.get(door)) {
+        tokio::task::spawn_local(connection(tcp, peer, door.clone(), seat.clone(), shared.clone()));
+    }
+}
+
+/// One connection, from accept to close.
+async fn connection(tcp: TcpStream, peer: SocketAddr, door: Rc<Facts>, seat: Rc<Seat>, shared: Rc<Shared<Proxy>>) {
+    let place = shared.connections.enter();
+    seat.publish(shared.connections.open());
+    match &door.acceptor {
+        None => {
+            let conn = Rc::new(ConnInfo::new(peer, door.local, door.index, None));
+            serve::connection(Wire::new(Io::Tcp(tcp)), conn, &shared, &place, door.protocols).await;
+        }
+        Some(acceptor) => {
+            // The handshake's state is large and short-lived: it does not stay in the connection's task.
+            if let Some((io, facts)) = Box::pin(handshake(tcp, peer, acceptor, &door, &shared)).await {
+                let conn = Rc::new(ConnInfo::new(peer, door.local, door.index, Some(facts)));
+                serve::connection(Wire::new(io), conn, &shared, &place, door.protocols).await;
+            }
+        }
+    }
+    drop(place);
+    seat.publish(shared.connections.open());
+}
+
+async fn handshake(
+    tcp: TcpStream,
+    peer: SocketAddr,
+    acceptor: &Acceptor,
+    door: &Rc<Facts>,
+    shared: &Rc<Shared<Proxy>>,
+) -> Option<(Io, crate::tls::TlsFacts)> {
+    let accepting = acceptor.accept(tcp);
+    let accepted = match shared.settings.timeouts.handshake {
+        None => accepting.await,
+        Some(limit) => match tokio::time::timeout(limit, accepting).await {
+            Ok(accepted) => accepted,
+            Err(_) => {
+                tracing::debug!("{peer}: no TLS handshake within {limit:?}");
+                return None;
+            }
+        },
+    };
+    match accepted {
+        Ok((tls, facts)) => Some((Io::Tls(Box::new(tls)), facts)),
+        Err(HandshakeError::NotTls { io, read }) => {
+            let mut wire = Wire::new(Io::Tcp(io));
+            wire.input = BytesMut::from(&read[..]);
+            if let Some(wrong_door) = &door.wrong_door {
+                wrong_door::serve(wire, peer, door.local, door.index, wrong_door).await;
+            }
+            None
+        }
+        Err(HandshakeError::Closed) => None,
+        Err(error) => {
+            tracing::info!("{peer}: TLS handshake on {}: {error}", door.local);
+            None
+        }
+    }
+}
