@@ -13,7 +13,7 @@ use super::value::{Entry, Node, Table, Value, quote, quote_key};
 
 /// Decodes a whole config in place.
 pub(super) fn decode(root: &mut Table, sources: &Sources, out: &mut Vec<Diagnostic>) {
-    let frame = Frame { parent: None, name: "", at: Mark::default() };
+    let frame = Frame { parent: None, name: "", at: Mark::default(), item: false };
     Decoder { sources, out }.table(root, &ROOT, &frame);
 }
 
@@ -29,9 +29,17 @@ struct Frame<'p> {
     name: &'p str,
     /// Where the key stands.
     at: Mark,
+    /// The value is an item of the list the key holds.
+    item: bool,
 }
 
 impl Frame<'_> {
+    /// The value in a sentence.
+    fn subject(&self) -> String {
+        let name = quote_key(self.name);
+        if self.item { format!("an item of `{name}`") } else { format!("`{name}`") }
+    }
+
     /// `[sites."app.localhost".timeouts]`.
     fn header(&self) -> String {
         let mut names = Vec::new();
@@ -57,7 +65,7 @@ impl Decoder<'_> {
 
     fn table(&mut self, table: &mut Table, schema: &'static Schema, frame: &Frame<'_>) {
         for entry in &mut table.entries {
-            let inner = Frame { parent: Some(frame), name: &entry.key, at: entry.key_at };
+            let inner = Frame { parent: Some(frame), name: &entry.key, at: entry.key_at, item: false };
             match (schema.key(&entry.key), &schema.other) {
                 (Some(key), _) if !key.supported && !is_accepted(&entry.value, key) => {
                     let diagnostic = wrong::not_supported(&quote_key(&entry.key), frame_is_route(frame, key));
@@ -96,14 +104,14 @@ impl Decoder<'_> {
         match (kind, value) {
             (Kind::OneOf(kinds), value) => {
                 let Some(first) = kinds.iter().find(|kind| fits(value, kind)) else {
-                    return Err(wrong::kind(frame.name, kind, value));
+                    return Err(wrong::kind(&frame.subject(), kind, value));
                 };
-                // A word that is none of those allowed may be meant for another type: the number "4".
+                // A word that is none of those allowed, nor near one, may be meant for another type: the number "4".
                 if let (Kind::Choice { now, later }, Value::Text(text)) = (first, &*value)
-                    && ![*now, *later].concat().contains(&text.text.as_str())
-                    && kinds.iter().any(|kind| matches!(kind, Kind::Integer { .. }))
+                    && kinds.len() > 1
+                    && nearest(&text.text, [*now, *later].concat()).is_none()
                 {
-                    return Err(wrong::kind(frame.name, kind, value));
+                    return Err(wrong::kind(&frame.subject(), kind, value));
                 }
                 return self.value(value, first, frame);
             }
@@ -149,18 +157,19 @@ impl Decoder<'_> {
                 }
             }
             (Kind::List(item), Value::List(items)) => {
+                let inner = Frame { item: true, ..*frame };
                 for node in items {
-                    self.node(node, item, frame);
+                    self.node(node, item, &inner);
                 }
             }
             (Kind::Map(_, kind), Value::Table(table)) => {
                 for entry in &mut table.entries {
-                    let inner = Frame { parent: Some(frame), name: &entry.key, at: entry.key_at };
+                    let inner = Frame { parent: Some(frame), name: &entry.key, at: entry.key_at, item: false };
                     self.node(&mut entry.value, kind, &inner);
                 }
             }
             (Kind::Table(schema), Value::Table(table)) => self.table(table, schema, frame),
-            (kind, value) => return Err(wrong::kind(frame.name, kind, value)),
+            (kind, value) => return Err(wrong::kind(&frame.subject(), kind, value)),
         }
         Ok(None)
     }
@@ -242,7 +251,21 @@ fn is_accepted(node: &Node, key: &Key) -> bool {
         Value::Bool(true) => key.default == "true",
         Value::Text(text) => text.text == "off" || key.default.trim_matches('\'') == text.text,
         Value::Integer(Some(number)) => key.default == number.to_string(),
+        // Only a table that is there by default: elsewhere its presence alone asks for something.
+        Value::Table(table) if key.default.starts_with('{') => table.entries.iter().all(|entry| {
+            let inner = table_of(&key.kind).and_then(|schema| schema.key(&entry.key));
+            inner.is_none_or(|inner| is_accepted(&entry.value, inner))
+        }),
         _ => false,
+    }
+}
+
+/// The table a value of this type may be.
+fn table_of(kind: &Kind) -> Option<&'static Schema> {
+    match kind {
+        Kind::Table(schema) => Some(schema),
+        Kind::OneOf(kinds) => kinds.iter().find_map(table_of),
+        _ => None,
     }
 }
 

@@ -83,7 +83,7 @@ fn normal(text: &str, path: &str, end: &str) -> Checked<()> {
         for byte in c.to_string().bytes() {
             encoded.push_str(&format!("%{byte:02X}"));
         }
-        return Err(bad(text, &format!("`{}` is written {encoded}", c.escape_default())).boxed());
+        return Err(bad(text, &format!("`{}` is written {encoded}", c.escape_debug())).boxed());
     }
     if let Some(fixed) = normalised_percent(path).map_err(|why| bad(text, why).boxed())? {
         return Err(bad(text, "it is not in normal form").replace(quote(&format!("{fixed}{end}"))).boxed());

@@ -19,32 +19,31 @@ pub(super) fn not_supported(what: &str, is_route_headers: bool) -> Diagnostic {
     diagnostic
 }
 
-/// A value of another TOML type.
-pub(super) fn kind(name: &str, kind: &Kind, value: &Value) -> Box<Diagnostic> {
+/// A value of another TOML type. `subject` names it: "`proxy`".
+pub(super) fn kind(subject: &str, kind: &Kind, value: &Value) -> Box<Diagnostic> {
     let found = value.describe();
-    let name = quote_key(name);
     if let (Kind::Duration { off: true } | Kind::Size { off: true, .. }, Value::Integer(Some(0))) = (kind, value) {
-        return Diagnostic::error("wrong-type", format!("`{name}` needs {}, found {found}", wanted(kind)))
+        return Diagnostic::error("wrong-type", format!("{subject} needs {}, found {found}", wanted(kind)))
             .label("no unit")
             .help("\"off\" removes the bound")
             .replace("\"off\"")
             .boxed();
     }
     if let (Kind::Duration { .. }, Value::Integer(Some(number))) = (kind, value) {
-        return Diagnostic::error("bad-duration", format!("`{name}` needs a duration, found {found}"))
+        return Diagnostic::error("bad-duration", format!("{subject} needs a duration, found {found}"))
             .label(format!("{number} what?"))
             .help(DURATIONS)
             .replace(format!("\"{number}s\""))
             .boxed();
     }
     if let (Kind::Size { .. }, Value::Integer(Some(number))) = (kind, value) {
-        return Diagnostic::error("bad-size", format!("`{name}` needs a size, found {found}"))
+        return Diagnostic::error("bad-size", format!("{subject} needs a size, found {found}"))
             .label(format!("{number} what?"))
             .help(SIZES)
             .replace(number_as_size(*number))
             .boxed();
     }
-    let diagnostic = Diagnostic::error("wrong-type", format!("`{name}` needs {}, found {found}", wanted(kind)))
+    let diagnostic = Diagnostic::error("wrong-type", format!("{subject} needs {}, found {found}", wanted(kind)))
         .label("of the wrong type");
     match mended(kind, value) {
         Some(text) => diagnostic.help("write").replace(text),
