@@ -86,7 +86,9 @@ impl Router {
             true => Cow::Owned(host.to_ascii_lowercase()),
             false => Cow::Borrowed(host),
         };
-        if let Some(found) = self.exact.get(&*lower) {
+        // The config names IPv6 addresses without the brackets of an authority.
+        let bare = lower.strip_prefix(b"[").and_then(|host| host.strip_suffix(b"]"));
+        if let Some(found) = self.exact.get(bare.unwrap_or(&lower)) {
             return Some(*found);
         }
         if !self.wildcard.is_empty() {
@@ -199,7 +201,8 @@ mod tests {
     use super::*;
 
     fn router(text: &str) -> Router {
-        let loaded = crate::config::parse("t.toml", text, Path::new(".")).unwrap_or_else(|p| panic!("{}", p.render(false)));
+        let loaded =
+            crate::config::parse("t.toml", text, Path::new(".")).unwrap_or_else(|p| panic!("{}", p.render(false)));
         Router::new(&loaded.config.sites)
     }
 
@@ -209,8 +212,16 @@ mod tests {
             "[sites]\n\"a.b.test\" = 1\n\"*.b.test\" = 2\n\"*.test\" = 3\n\"*\" = 4\n[sites.\"x.test\"]\nproxy = 5\naliases = [\"y.test\"]\n",
         );
         let site = |host: &str| router.find(host.as_bytes(), b"/").unwrap().site;
-        let table =
-            [("a.b.test", 0), ("A.B.TEST", 0), ("c.b.test", 1), ("d.c.b.test", 1), ("b.test", 2), ("z.test", 2), ("test", 3), ("other", 3)];
+        let table = [
+            ("a.b.test", 0),
+            ("A.B.TEST", 0),
+            ("c.b.test", 1),
+            ("d.c.b.test", 1),
+            ("b.test", 2),
+            ("z.test", 2),
+            ("test", 3),
+            ("other", 3),
+        ];
         for (host, index) in table {
             assert_eq!(site(host), index, "{host}");
         }
@@ -224,7 +235,9 @@ mod tests {
              [[sites.\"a.test\".routes]]\npath = \"/api/v2/*\"\nproxy = 3\n[[sites.\"a.test\".routes]]\npath = \"/ping\"\nproxy = 4\n",
         );
         let route = |path: &str| router.find(b"a.test", path.as_bytes()).unwrap().route;
-        for (path, index) in [("/api", 0), ("/api/x", 0), ("/apix", 3), ("/api/v2/x", 1), ("/ping", 2), ("/ping/", 3), ("/", 3)] {
+        for (path, index) in
+            [("/api", 0), ("/api/x", 0), ("/apix", 3), ("/api/v2/x", 1), ("/ping", 2), ("/ping/", 3), ("/", 3)]
+        {
             assert_eq!(route(path), index, "{path}");
         }
         assert_eq!(router.find(b"a.test", b"/x/../api/y"), Err(Why::RouteAmbiguousPath));

@@ -6,8 +6,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::config::{Config, SiteTls};
 use crate::config::diagnostics::Diagnostic;
+use crate::config::{Config, SiteTls};
 use crate::filter::door::HttpsDoor;
 use crate::route::Router;
 use crate::tls::{CertStore, DevAuthority, is_local};

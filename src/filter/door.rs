@@ -25,7 +25,14 @@ pub struct HttpsDoor {
 /// Decides by the door the request came through and, on the plain one, by the site's mode. `https`: the client's own
 /// connection was https, though it may have ended at a trusted proxy in front. `dev`: the site's certificate is from the
 /// development CA.
-pub fn decide(door: Option<HttpsDoor>, site: &Site, dev: bool, conn: &ConnInfo, head: &RequestHead, https: bool) -> Door {
+pub fn decide(
+    door: Option<HttpsDoor>,
+    site: &Site,
+    dev: bool,
+    conn: &ConnInfo,
+    head: &RequestHead,
+    https: bool,
+) -> Door {
     if conn.tls.is_some() {
         return if site.tls == SiteTls::Off { Door::Refused(Why::RouteNoHost) } else { Door::Open };
     }

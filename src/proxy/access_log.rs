@@ -140,9 +140,12 @@ impl AccessLog {
             add("why", why.code().into());
         }
         if let Some(tls) = &line.tls {
-            add("tls", serde_json::json!({
-                "version": tls.version, "cipher": tls.cipher, "group": tls.group, "sni": tls.sni, "resumed": tls.resumed,
-            }));
+            add(
+                "tls",
+                serde_json::json!({
+                    "version": tls.version, "cipher": tls.cipher, "group": tls.group, "sni": tls.sni, "resumed": tls.resumed,
+                }),
+            );
         }
         if let Some(agent) = &line.user_agent {
             add("user_agent", agent.as_str().into());
@@ -155,14 +158,16 @@ impl AccessLog {
 
     /// One line for a person: `22:04:46 GET https://app.localhost/x 502 1.2ms  upstream.refused 127.0.0.1:3000`.
     fn text(&self, line: &Line) -> String {
-        let time = OffsetDateTime::now_utc().format(format_description!("[hour]:[minute]:[second]")).unwrap_or_default();
+        let time =
+            OffsetDateTime::now_utc().format(format_description!("[hour]:[minute]:[second]")).unwrap_or_default();
         let scheme = if line.tls.is_some() { "https" } else { "http" };
         let what = if line.method.is_empty() {
             "-".to_string()
         } else {
             format!("{} {scheme}://{}{}", line.method, line.host, line.target)
         };
-        let mut text = format!("{time} {} {what} {} {:.1}ms", line.client_ip, line.status, line.total.as_secs_f64() * 1e3);
+        let mut text =
+            format!("{time} {} {what} {} {:.1}ms", line.client_ip, line.status, line.total.as_secs_f64() * 1e3);
         if let Some(why) = line.why {
             text += &format!("  {}", why.code());
         }
@@ -261,7 +266,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("access.log");
         let output = LogOutput::File(path.clone());
-        let (log, writer) = AccessLog::open(format, &output, &Redact::default(), Arc::from(["a.test".to_string()])).unwrap();
+        let (log, writer) =
+            AccessLog::open(format, &output, &Redact::default(), Arc::from(["a.test".to_string()])).unwrap();
         log.write(line());
         drop(log);
         writer.join();

@@ -79,7 +79,9 @@ impl Proxy {
             door::Door::Answer(response) => return Ok(response),
             door::Door::Refused(why) => return Err(why),
         };
-        if found.alias && let Some(response) = to_own_name(site, &client, &request.head) {
+        if found.alias
+            && let Some(response) = to_own_name(site, &client, &request.head)
+        {
             return Ok(response);
         }
         let mut response = match &route.action {

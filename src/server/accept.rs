@@ -50,7 +50,11 @@ pub(super) struct Handed {
 }
 
 /// Starts accepting on every door. The doors' facts serve connections handed over as well.
-pub(super) fn start(doors: Vec<Door>, seat: &Rc<Seat>, shared: &Rc<Shared<Proxy>>) -> (Vec<Rc<Facts>>, Vec<JoinHandle<()>>) {
+pub(super) fn start(
+    doors: Vec<Door>,
+    seat: &Rc<Seat>,
+    shared: &Rc<Shared<Proxy>>,
+) -> (Vec<Rc<Facts>>, Vec<JoinHandle<()>>) {
     doors
         .into_iter()
         .enumerate()
@@ -104,7 +108,14 @@ fn is_shortage(error: &io::Error) -> bool {
 
 /// Serves a connection here, or hands it to a worker with clearly fewer: a few long HTTP/2 connections must not all land
 /// on one worker, and many short ones must not pay for a hand-over.
-fn spread(tcp: TcpStream, peer: SocketAddr, number: usize, door: &Rc<Facts>, seat: &Rc<Seat>, shared: &Rc<Shared<Proxy>>) {
+fn spread(
+    tcp: TcpStream,
+    peer: SocketAddr,
+    number: usize,
+    door: &Rc<Facts>,
+    seat: &Rc<Seat>,
+    shared: &Rc<Shared<Proxy>>,
+) {
     let own = shared.connections.open();
     let busy = seat.peers.open.iter().map(|open| open.load(Ordering::Relaxed)).enumerate();
     if seat.peers.open.len() > 1

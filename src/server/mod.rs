@@ -132,13 +132,16 @@ impl Bound {
             }
         }
         let max = capability::max_connections(&snapshot.config.server, self.workers);
-        worker::spawn_all(seats, snapshot, log, max)
-            .map_err(|error| StartError::Io("a worker thread".into(), error))
+        worker::spawn_all(seats, snapshot, log, max).map_err(|error| StartError::Io("a worker thread".into(), error))
     }
 }
 
 fn uses_builtin(config: &Config) -> bool {
-    config.upstreams.iter().flat_map(|upstream| &upstream.servers).any(|server| server.address == UpstreamAddress::Builtin)
+    config
+        .upstreams
+        .iter()
+        .flat_map(|upstream| &upstream.servers)
+        .any(|server| server.address == UpstreamAddress::Builtin)
 }
 
 fn open_log(config: &Config) -> Result<(Option<AccessLog>, Option<Writer>), StartError> {

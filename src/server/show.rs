@@ -41,8 +41,11 @@ pub(super) fn start() -> io::Result<SocketAddr> {
 async fn run(listener: std::net::TcpListener, address: SocketAddr) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let defaults = Defaults { limits: Limits { body: None, ..Limits::default() }, ..Defaults::default() };
-    let settings =
-        Settings { timeouts: defaults.timeouts, limits: defaults.limits, h2_keep_alive: std::time::Duration::from_secs(60) };
+    let settings = Settings {
+        timeouts: defaults.timeouts,
+        limits: defaults.limits,
+        h2_keep_alive: std::time::Duration::from_secs(60),
+    };
     let shared = Rc::new(Shared { handler: Show, settings, connections: Connections::default() });
     loop {
         let (tcp, peer) = listener.accept().await?;
@@ -108,7 +111,8 @@ fn show(request: &Request, start: &[u8], total: u64) -> Response {
 
 /// The request as a page. Everything of the client's is escaped.
 fn page(raw: &str, facts: &str, scheme: &str) -> String {
-    let escape = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;");
+    let escape =
+        |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;");
     let door = if scheme == "https" {
         "You came through the TLS door: on the way from you to the proxy these bytes were encrypted."
     } else {

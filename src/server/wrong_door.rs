@@ -37,7 +37,13 @@ pub(super) fn shared(settings: Settings) -> Rc<Shared<WrongDoor>> {
     Rc::new(Shared { handler: WrongDoor, settings, connections: Connections::default() })
 }
 
-pub(super) async fn serve(wire: Wire, peer: SocketAddr, local: SocketAddr, index: usize, shared: &Rc<Shared<WrongDoor>>) {
+pub(super) async fn serve(
+    wire: Wire,
+    peer: SocketAddr,
+    local: SocketAddr,
+    index: usize,
+    shared: &Rc<Shared<WrongDoor>>,
+) {
     tracing::info!("{peer}: plain HTTP on the TLS port {}", local.port());
     let conn = Rc::new(ConnInfo::new(peer, local, index, None));
     let place = shared.connections.enter();

@@ -20,7 +20,7 @@ impl Checker<'_> {
                     name: name.to_owned(),
                     addresses: vec![BindAddress::Any(port)],
                     tls: name == "https",
-                    h2: name == "https",
+                    h2: true,
                     h1: true,
                     origin: Default::default(),
                 }),
@@ -83,7 +83,7 @@ impl Checker<'_> {
                 tls = wanted;
             }
         }
-        let (mut h2, mut h1) = (tls, true);
+        let (mut h2, mut h1) = (true, true);
         if let Some(node) = table.get("protocols") {
             h2 = texts(table, "protocols").any(|(text, _)| text == "h2");
             h1 = texts(table, "protocols").any(|(text, _)| text == "http/1.1");

@@ -9,7 +9,9 @@ use super::{Checker, hosts, paths, texts};
 use crate::config::diagnostics::Diagnostic;
 use crate::config::source::Mark;
 use crate::config::value::{Entry, Node, Table, Value};
-use crate::config::{Action, Defaults, HeaderRules, HostPattern, PathPattern, PlainMode, Route, Site, SiteTls, Upstream};
+use crate::config::{
+    Action, Defaults, HeaderRules, HostPattern, PathPattern, PlainMode, Route, Site, SiteTls, Upstream,
+};
 
 /// What the routes of a site take from it.
 struct Owner {

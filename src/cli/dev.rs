@@ -1,0 +1,141 @@
+//! `dev`: local HTTPS for apps on this machine, without a config file.
+
+use std::net::{TcpStream, ToSocketAddrs};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use super::local::{self, HIGH, Ports, USUAL};
+use super::report;
+use crate::config;
+use crate::tls;
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// A port or host:port; NAME=TARGET for several, each at https://NAME.FOLDER.localhost
+    #[arg(required = true, value_name = "[NAME=]TARGET")]
+    targets: Vec<String>,
+    /// Port of the plain door (default: 80, else 8080)
+    #[arg(long, value_name = "PORT")]
+    http: Option<u16>,
+    /// Port of the TLS door (default: 443, else 8443)
+    #[arg(long, value_name = "PORT")]
+    https: Option<u16>,
+}
+
+/// A site to serve: its host and where it goes.
+#[derive(Debug, PartialEq, Eq)]
+struct Site {
+    host: String,
+    target: String,
+}
+
+pub(super) fn main(arguments: &Arguments, began: Instant, color: bool) -> anyhow::Result<ExitCode> {
+    let folder = std::env::current_dir().ok().and_then(|dir| dir.file_name().map(|n| n.to_string_lossy().into_owned()));
+    let sites = sites(&arguments.targets, folder.as_deref().unwrap_or("app"))?;
+    let text = config_text(&sites);
+    let loaded = match config::parse("the command line", &text, Path::new("")) {
+        Ok(loaded) => loaded,
+        Err(problems) => return Ok(report::problems(&problems, color)),
+    };
+    let mut config = loaded.config;
+    report::start_log(&config, color);
+    let with = |ports: Ports| Ports {
+        http: arguments.http.unwrap_or(ports.http),
+        https: arguments.https.unwrap_or(ports.https),
+    };
+    let choices = [with(USUAL), with(HIGH)];
+    let (bound, ports) = match local::bind(&mut config, &choices) {
+        Ok(bound) => bound,
+        Err(error) => return Ok(report::start_error(&error, &loaded.sources, color)),
+    };
+    let root = tls::root_path(&config.dev_ca);
+    let served = bound.serve(config, began, |_| {
+        for site in &sites {
+            let state = if answers(&site.target) { "backend answers" } else { "waiting for the backend" };
+            eprintln!("  {}  ->  {}   {state}", local::url("https", &site.host, ports.https), site.target);
+            eprintln!("  {}   redirects to https", local::url("http", &site.host, ports.http));
+        }
+        if ports == HIGH {
+            eprintln!(
+                "  ports 80 and 443 cannot be had here. Once: sudo sysctl -w net.ipv4.ip_unprivileged_port_start=80"
+            );
+        }
+        if let Some(root) = root {
+            eprintln!("  trust   browsers warn until they trust {}", root.display());
+        }
+        eprintln!("ready in {:.3} s. Ctrl-C stops.", began.elapsed().as_secs_f64());
+    });
+    Ok(match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => report::start_error(&error, &loaded.sources, color),
+    })
+}
+
+/// One target alone is `localhost`; named ones share `FOLDER.localhost`, so that a browser treats them as one site for
+/// cookies.
+fn sites(targets: &[String], folder: &str) -> anyhow::Result<Vec<Site>> {
+    let folder = label(folder);
+    targets
+        .iter()
+        .map(|target| match target.split_once('=') {
+            Some((name, target)) if !name.is_empty() => {
+                Ok(Site { host: format!("{}.{folder}.localhost", label(name)), target: target.into() })
+            }
+            None if targets.len() == 1 => Ok(Site { host: "localhost".into(), target: target.clone() }),
+            _ => anyhow::bail!("several targets need names: `vestibule dev app=3000 api=8080`, found `{target}`"),
+        })
+        .collect()
+}
+
+/// A folder's or service's name as a DNS label.
+fn label(name: &str) -> String {
+    let dashed: String = name.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    let label: String = dashed.trim_matches('-').chars().take(63).collect();
+    if label.is_empty() { "app".into() } else { label }
+}
+
+fn config_text(sites: &[Site]) -> String {
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let mut text = String::from("[access_log]\nformat = \"text\"\n\n[sites]\n");
+    for site in sites {
+        let target = if site.target.parse::<u16>().is_ok() { site.target.clone() } else { quoted(&site.target) };
+        text += &format!("{} = {target}\n", quoted(&site.host));
+    }
+    text
+}
+
+/// Whether something accepts connections there; said once, never waited for.
+fn answers(target: &str) -> bool {
+    let address = if target.parse::<u16>().is_ok() { format!("localhost:{target}") } else { target.to_string() };
+    let Ok(addresses) = address.to_socket_addrs() else { return false };
+    addresses.into_iter().any(|address| TcpStream::connect_timeout(&address, Duration::from_millis(100)).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hosts(targets: &[&str]) -> Vec<String> {
+        let targets: Vec<String> = targets.iter().map(|t| t.to_string()).collect();
+        sites(&targets, "My Shop").unwrap().into_iter().map(|site| site.host).collect()
+    }
+
+    #[test]
+    fn one_target_is_localhost_and_named_ones_share_the_folder() {
+        assert_eq!(hosts(&["3000"]), ["localhost"]);
+        assert_eq!(hosts(&["app=3000", "api=127.0.0.1:8080"]), ["app.my-shop.localhost", "api.my-shop.localhost"]);
+    }
+
+    #[test]
+    fn several_targets_without_names_are_refused() {
+        assert!(sites(&["3000".into(), "4000".into()], "x").is_err());
+    }
+
+    #[test]
+    fn the_text_made_of_the_arguments_is_a_config() {
+        let made = sites(&["a=3000".into(), "b=unix:/run/b.sock".into()], "shop").unwrap();
+        let loaded = config::parse("t", &config_text(&made), Path::new("")).unwrap();
+        assert_eq!(loaded.config.sites.len(), 2);
+    }
+}

@@ -1,0 +1,104 @@
+//! The command line: one file a command. Data goes to stdout, talk to stderr.
+
+mod ca;
+mod check;
+mod demo;
+mod dev;
+mod find;
+mod health;
+mod local;
+mod report;
+mod run;
+mod why;
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{ColorChoice, Parser, Subcommand};
+
+/// Exit code for a config with errors.
+const CONFIG: u8 = 2;
+
+#[derive(Parser)]
+#[command(
+    name = "vestibule",
+    version,
+    about = "An HTTP and HTTPS reverse proxy with TLS termination, driven by one TOML file",
+    long_about = "An HTTP and HTTPS reverse proxy with TLS termination, driven by one TOML file.\n\n\
+        Without a command it runs ./vestibule.toml or /etc/vestibule/vestibule.toml, and where neither is there, the \
+        built-in demonstration.",
+    after_help = "Examples:\n  vestibule                         the demonstration, or the config in this folder\n  \
+        vestibule dev 3000                https://localhost for the app on port 3000\n  \
+        vestibule run --config app.toml   the proxy in the foreground"
+)]
+struct Arguments {
+    /// Colours of messages: auto, always or never
+    #[arg(long, global = true, default_value = "auto", value_name = "WHEN")]
+    color: ColorChoice,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the proxy in the foreground
+    #[command(after_help = "Examples:\n  vestibule run\n  vestibule run --config app.toml\n  \
+        VESTIBULE_SITES=app.localhost=web:8000 vestibule run")]
+    Run(ConfigFile),
+    /// Local HTTPS for apps on this machine, without a config file
+    #[command(after_help = "Examples:\n  vestibule dev 3000\n  vestibule dev app=3000 api=8080\n  \
+        vestibule dev 127.0.0.1:5173 --https 8443 --http 8080")]
+    Dev(dev::Arguments),
+    /// Read a config and open its certificates, start nothing, say every problem
+    #[command(
+        after_help = "Examples:\n  vestibule check\n  vestibule check --config app.toml\n  vestibule check --json"
+    )]
+    Check(check::Arguments),
+    /// Exit 0 when the running proxy is ready
+    #[command(after_help = "Examples:\n  vestibule health\n  vestibule health --config app.toml\n  \
+        vestibule health && echo ready")]
+    Health(ConfigFile),
+    /// The development CA's root certificate
+    #[command(after_help = "Examples:\n  vestibule ca path\n  vestibule ca print > root.crt\n  \
+        curl --cacert \"$(vestibule ca path)\" https://localhost/")]
+    Ca(ca::Arguments),
+    /// Cause and remedy of a why-code
+    #[command(after_help = "Examples:\n  vestibule why upstream.refused\n  vestibule why limit.body\n  vestibule why")]
+    Why(why::Arguments),
+}
+
+/// The config file of a command.
+#[derive(clap::Args, Default)]
+struct ConfigFile {
+    /// The config file; default: ./vestibule.toml, then /etc/vestibule/vestibule.toml
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Runs the command line and says how it ended.
+pub fn main() -> ExitCode {
+    let began = Instant::now();
+    let arguments = Arguments::parse();
+    let color = match arguments.color {
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+        ColorChoice::Auto => {
+            std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+        }
+    };
+    let result = match arguments.command {
+        None => demo::main(began, color),
+        Some(Command::Run(file)) => run::main(&file, began, color),
+        Some(Command::Dev(arguments)) => dev::main(&arguments, began, color),
+        Some(Command::Check(arguments)) => check::main(&arguments, color),
+        Some(Command::Health(file)) => health::main(&file, color),
+        Some(Command::Ca(arguments)) => ca::main(&arguments, color),
+        Some(Command::Why(arguments)) => why::main(&arguments),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

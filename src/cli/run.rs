@@ -1,0 +1,35 @@
+//! `run`: the proxy in the foreground. It never falls back to other ports: it fails with the reason.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use super::{ConfigFile, find, report};
+use crate::server;
+
+pub(super) fn main(file: &ConfigFile, began: Instant, color: bool) -> anyhow::Result<ExitCode> {
+    let source = find::find(file).ok_or_else(find::none_found)?;
+    Ok(run(&source, began, color))
+}
+
+/// Loads, binds, serves.
+pub(super) fn run(source: &find::Source, began: Instant, color: bool) -> ExitCode {
+    let loaded = match find::load(source) {
+        Ok(loaded) => loaded,
+        Err(problems) => return report::problems(&problems, color),
+    };
+    report::start_log(&loaded.config, color);
+    eprint!("{}", loaded.render_warnings(color));
+    let bound = match server::bind(&loaded.config) {
+        Ok(bound) => bound,
+        Err(error) => return report::start_error(&error, &loaded.sources, color),
+    };
+    let addresses = report::addresses(&loaded.config, &bound);
+    let served = bound.serve(loaded.config, began, |_| {
+        report::listening(&addresses);
+        eprintln!("ready in {:.3} s", began.elapsed().as_secs_f64());
+    });
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => report::start_error(&error, &loaded.sources, color),
+    }
+}
