@@ -34,11 +34,13 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 #[derive(Clone, Copy)]
 struct Local;
 
-impl<F: Future + 'static> hyper::rt::Executor<F> for Local {
+impl<F> hyper::rt::Executor<F> for Local
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
     fn execute(&self, future: F) {
-        tokio::task::spawn_local(async move {
-            future.await;
-        });
+        tokio::task::spawn_local(future);
     }
 }
 
@@ -59,7 +61,8 @@ pub(super) async fn serve<H: Handler>(wire: Wire, info: Rc<ConnInfo>, shared: &R
         let (shared, active) = (shared.clone(), active.clone());
         hyper::service::service_fn(move |request| {
             let stream = Stream::open(active.clone());
-            answer(shared.clone(), info.clone(), request, stream)
+            // On the heap: the stream's task is moved more than once while it is made.
+            Box::pin(answer(shared.clone(), info.clone(), request, stream))
         })
     };
     let mut connection = pin!(builder.serve_connection(TokioIo::new(Prefixed::new(wire)), service));

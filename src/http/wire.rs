@@ -92,6 +92,8 @@ impl Wire {
         }
         self.output.clear();
         self.written = 0;
+        // Even an empty piece holds the buffer it came from, which the next read wants back.
+        self.piece = Bytes::new();
         // Only TLS keeps bytes of its own that a flush would push out.
         if let Io::Tls(tls) = &mut self.io {
             return Pin::new(tls).poll_flush(cx);

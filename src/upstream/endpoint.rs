@@ -12,6 +12,10 @@ use crate::net::clock;
 /// A request that must not be done twice goes only on a connection idle for less than this.
 const YOUNG: Duration = Duration::from_secs(1);
 
+/// How far a burst may go above `keepalive.idle` until the next sweep: closing connections that are wanted again a
+/// moment later would cost more than they do.
+const BURST: usize = 16;
+
 /// A server as one worker sees it.
 #[derive(Debug)]
 pub struct Endpoint {
@@ -105,16 +109,22 @@ impl Endpoint {
     pub fn checkin(&self, mut connection: Connection) {
         let mut idle = self.idle.borrow_mut();
         // Bytes behind the response belong to no request.
-        if idle.len() < self.keepalive.idle && connection.wire.input.is_empty() && connection.wire.is_flushed() {
+        if idle.len() < self.keepalive.idle * BURST && connection.wire.input.is_empty() && connection.wire.is_flushed() {
             connection.reused = true;
             idle.push(Idle { connection, since: clock::now() });
         }
     }
 
-    /// Closes connections that have been idle for too long, or that the server has closed.
+    /// Closes connections that have been idle for too long, that the server has closed, or that are more than
+    /// `keepalive.idle` allows and were not needed since the last sweep.
     pub fn sweep(&self) {
         let now = clock::now();
-        self.idle.borrow_mut().retain(|idle| {
+        let mut idle = self.idle.borrow_mut();
+        let unneeded = idle.iter().take_while(|idle| now.saturating_duration_since(idle.since) > YOUNG).count();
+        let excess = idle.len().saturating_sub(self.keepalive.idle).min(unneeded);
+        // The oldest are at the front: the pool is a stack.
+        idle.drain(..excess);
+        idle.retain(|idle| {
             let limit = idle.connection.keep.unwrap_or(self.keepalive.idle_timeout).min(self.keepalive.idle_timeout);
             now.saturating_duration_since(idle.since) < limit && !idle.connection.wire.io.is_stale(false)
         });
