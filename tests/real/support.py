@@ -147,18 +147,20 @@ http = "127.0.0.1:{self.http}"
 https = "127.0.0.1:{self.https}"
 [dev_ca]
 dir = "{self.work}/ca"
-[admin]
-socket = "{self.work}/admin.sock"
 {sites}
 """
         )
-        super().__init__([BINARY, "run", "--config", self.config], cwd=self.work, env={"TMPDIR": str(self.tmpdir)})
+        super().__init__([BINARY, "run", "--config", self.config], cwd=self.work, env=self.environment())
         try:
             wait_for_port(self.http, self)
             wait_for_port(self.https, self)
         except AssertionError:
             self.close()
             raise
+
+    def environment(self):
+        """Everything that the program may write by itself stays in `work`, apart from any other instance."""
+        return {"TMPDIR": str(self.tmpdir), "VESTIBULE_STATE_DIR": str(self.work / "state")}
 
     def close(self):
         self.stop()
@@ -176,7 +178,7 @@ socket = "{self.work}/admin.sock"
 
     def ca(self):
         """The path of the development root, as the program tells it."""
-        run = command([BINARY, "ca", "path", "--config", self.config])
+        run = command([BINARY, "ca", "path", "--config", self.config], env={**os.environ, **self.environment()})
         if run.returncode != 0:
             raise AssertionError(f"`vestibule ca path` failed: {run.stderr}")
         return run.stdout.strip()
