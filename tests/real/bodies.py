@@ -84,12 +84,18 @@ class Bodies(unittest.TestCase):
         self.assertEqual(os.listdir(self.proxy.tmpdir), [], "files in TMPDIR")
         self.assertEqual(self.files(), self.work_before, "files beside the config")
         opened = [os.readlink(f"/proc/{self.proxy.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{self.proxy.pid}/fd")]
-        self.assertEqual([path for path in opened if "(deleted)" in path and "/tmp" in path], [], "unlinked temporary files")
+        self.assertEqual(
+            [path for path in opened if "(deleted)" in path and "/tmp" in path], [], "unlinked temporary files"
+        )
 
     def each_way(self):
         """curl's arguments for each protocol in front."""
         (_, plain), (_, secure) = self.proxy.doors()
-        return {"HTTP/1.1": ("--http1.1", plain), "HTTP/1.1 with TLS": ("--http1.1", secure), "HTTP/2": ("--http2", secure)}
+        return {
+            "HTTP/1.1": ("--http1.1", plain),
+            "HTTP/1.1 with TLS": ("--http1.1", secure),
+            "HTTP/2": ("--http2", secure),
+        }
 
     def test_200_mb_come_down_whole_in_bounded_memory(self):
         for name, (version, origin) in self.each_way().items():
@@ -106,12 +112,26 @@ class Bodies(unittest.TestCase):
             for framing in ("length", "chunked"):
                 with self.subTest(name, framing=framing):
                     extra = ["-H", "Transfer-Encoding: chunked"] if framing == "chunked" else []
-                    seen = support.curl(self.proxy, "--fail", version, "-H", "Expect:", "-X", "POST", "-T", self.file, *extra, origin + "/up")
+                    seen = support.curl(
+                        self.proxy,
+                        "--fail",
+                        version,
+                        "-H",
+                        "Expect:",
+                        "-X",
+                        "POST",
+                        "-T",
+                        self.file,
+                        *extra,
+                        origin + "/up",
+                    )
                     self.assertEqual(seen, self.digest)
                     self.check_bounds()
 
     def connection(self, secure):
-        client = Client(self.proxy.https if secure else self.proxy.http, tls=self.proxy.ca() if secure else None, name=support.HOST)
+        client = Client(
+            self.proxy.https if secure else self.proxy.http, tls=self.proxy.ca() if secure else None, name=support.HOST
+        )
         self.addCleanup(client.socket.close)
         return client
 
@@ -152,6 +172,7 @@ class Bodies(unittest.TestCase):
     def wait_for_standstill(self):
         """Wait until the backend's count has been the same for a hundred looks."""
         same, last = 0, -1
+
         def still():
             nonlocal same, last
             same = same + 1 if self.counted == last else 0

@@ -1,4 +1,4 @@
-"""Real clients through both doors, each verifying the certificate against the development root of `vestibule ca path`."""
+"""Real clients through both doors, each verifying against the development root of `vestibule ca path`."""
 
 import pathlib
 import socket
@@ -11,7 +11,8 @@ from backends import FunctionServer
 NODE = """
 const https = require('https'), fs = require('fs');
 const [port, ca, host] = process.argv.slice(1);
-https.get({ host: '127.0.0.1', port, path: '/', servername: host, headers: { Host: host }, ca: fs.readFileSync(ca) }, (res) => {
+const options = { host: '127.0.0.1', port, servername: host, headers: { Host: host }, ca: fs.readFileSync(ca) };
+https.get(options, (res) => {
   res.on('data', (data) => process.stdout.write(`${res.statusCode} ${res.socket.authorized} ${data}`));
 }).on('error', (error) => { console.error(error.message); process.exit(1); });
 """
@@ -73,7 +74,18 @@ class Clients(unittest.TestCase):
 
     def s_client(self, *arguments, send="", name=support.HOST):
         run = support.command(
-            ["openssl", "s_client", "-connect", f"127.0.0.1:{self.proxy.https}", "-servername", name, "-verify_return_error", "-CAfile", self.ca, *arguments],
+            [
+                "openssl",
+                "s_client",
+                "-connect",
+                f"127.0.0.1:{self.proxy.https}",
+                "-servername",
+                name,
+                "-verify_return_error",
+                "-CAfile",
+                self.ca,
+                *arguments,
+            ],
             input=send,
         )
         return run.stdout + run.stderr
@@ -86,7 +98,8 @@ class Clients(unittest.TestCase):
                 self.assertIn(version, said)
 
     def test_openssl_is_offered_nothing_old(self):
-        weak = {"TLS 1.1": ["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"], "CBC": ["-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-SHA256:ECDHE-RSA-AES128-SHA256"],
+        weak = {"TLS 1.1": ["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"],
+                "CBC": ["-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-SHA256:ECDHE-RSA-AES128-SHA256"],
                 "RSA key exchange": ["-tls1_2", "-cipher", "AES128-GCM-SHA256"]}  # fmt: skip
         for name, arguments in weak.items():
             with self.subTest(name):
@@ -103,7 +116,12 @@ class Clients(unittest.TestCase):
                 self.assertIn("whole", said)
 
     def test_alpn_is_h2_then_http_1_1_and_nothing_else(self):
-        for offered, chosen in ((["h2", "http/1.1"], "h2"), (["http/1.1", "h2"], "h2"), (["http/1.1"], "http/1.1"), ([], None)):
+        for offered, chosen in (
+            (["h2", "http/1.1"], "h2"),
+            (["http/1.1", "h2"], "h2"),
+            (["http/1.1"], "http/1.1"),
+            ([], None),
+        ):
             with self.subTest(offered):
                 context = ssl.create_default_context(cafile=self.ca)
                 if offered:
@@ -118,7 +136,17 @@ class Clients(unittest.TestCase):
 
     def test_a_configured_certificate_is_chosen_by_its_name(self):
         port = self.proxy.https
-        run = support.command(["curl", "-sS", "--cacert", self.cert, "--resolve", f"filed.test:{port}:127.0.0.1", f"https://filed.test:{port}/"])
+        run = support.command(
+            [
+                "curl",
+                "-sS",
+                "--cacert",
+                self.cert,
+                "--resolve",
+                f"filed.test:{port}:127.0.0.1",
+                f"https://filed.test:{port}/",
+            ]
+        )
         self.assertEqual((run.returncode, run.stdout), (0, "whole\n"), run.stderr)
 
     def test_the_leaf_is_short_lived_and_for_exact_names(self):
@@ -127,7 +155,9 @@ class Clients(unittest.TestCase):
         text = support.command(["openssl", "x509", "-in", path, "-noout", "-text"]).stdout
         self.assertIn(f"DNS:{support.HOST}", text)
         self.assertIn("TLS Web Server Authentication", text)
-        self.assertEqual(support.command(["openssl", "x509", "-in", path, "-noout", "-checkend", str(91 * 86400)]).returncode, 1)
+        self.assertEqual(
+            support.command(["openssl", "x509", "-in", path, "-noout", "-checkend", str(91 * 86400)]).returncode, 1
+        )
 
     def leaf(self):
         context = ssl.create_default_context(cafile=self.ca)

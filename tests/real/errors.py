@@ -1,4 +1,4 @@
-"""What the proxy says when something is wrong: a dead backend, the wrong door, a config or a port that cannot be had."""
+"""What the proxy says when something is wrong: a dead backend, the wrong door, a bad config, a port it cannot have."""
 
 import json
 import os
@@ -27,7 +27,9 @@ class Answers(unittest.TestCase):
         cls.ca = cls.proxy.ca()
 
     def ask(self, host, fields="", secure=False, method="GET", path="/"):
-        with Client(self.proxy.https if secure else self.proxy.http, tls=self.ca if secure else None, name=host) as client:
+        with Client(
+            self.proxy.https if secure else self.proxy.http, tls=self.ca if secure else None, name=host
+        ) as client:
             client.send(f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n".encode())
             return client.answer(method)
 
@@ -36,7 +38,11 @@ class Answers(unittest.TestCase):
             with self.subTest(door="https" if secure else "http"):
                 took = []
                 for _ in range(5):
-                    with Client(self.proxy.https if secure else self.proxy.http, tls=self.ca if secure else None, name="dead.localhost") as client:
+                    with Client(
+                        self.proxy.https if secure else self.proxy.http,
+                        tls=self.ca if secure else None,
+                        name="dead.localhost",
+                    ) as client:
                         start = time.monotonic()
                         client.send(b"GET / HTTP/1.1\r\nHost: dead.localhost\r\n\r\n")
                         answer = client.answer()
@@ -68,7 +74,9 @@ class Answers(unittest.TestCase):
 
     def test_an_error_page_does_not_run_what_the_client_sent(self):
         path = "/<script>alert(1)</script>"
-        answer = self.ask("dead.localhost", "Accept: text/html\r\nX: <script>\r\n", path=path.replace("<", "%3C").replace(">", "%3E"))
+        answer = self.ask(
+            "dead.localhost", "Accept: text/html\r\nX: <script>\r\n", path=path.replace("<", "%3C").replace(">", "%3E")
+        )
         self.assertNotIn(b"<script>alert", answer.body)
 
     def test_head_of_an_error_has_no_body(self):
@@ -108,14 +116,20 @@ class Answers(unittest.TestCase):
 
     def test_tls_on_the_plain_door_gets_an_alert_and_a_log_line(self):
         before = len(self.proxy.stderr)
-        run = support.command(["openssl", "s_client", "-connect", f"127.0.0.1:{self.proxy.http}", "-servername", support.HOST], input="")
+        run = support.command(
+            ["openssl", "s_client", "-connect", f"127.0.0.1:{self.proxy.http}", "-servername", support.HOST], input=""
+        )
         self.assertIn("alert", (run.stdout + run.stderr).lower())
-        line = support.wait_until(lambda: [line for line in self.proxy.stderr[before:] if "tls" in line.lower()], "a log line")
+        line = support.wait_until(
+            lambda: [line for line in self.proxy.stderr[before:] if "tls" in line.lower()], "a log line"
+        )
         self.assertIn("127.0.0.1", line[0])
 
     def test_each_answer_has_one_log_record_with_the_why_code(self):
         self.ask("dead.localhost", path="/logged-once")
-        lines = support.wait_until(lambda: [line for line in self.proxy.stdout if "/logged-once" in line], "an access-log record")
+        lines = support.wait_until(
+            lambda: [line for line in self.proxy.stdout if "/logged-once" in line], "an access-log record"
+        )
         self.assertEqual(len(lines), 1)
         self.assertIn("upstream.refused", lines[0])
 
@@ -161,14 +175,18 @@ class Starts(unittest.TestCase):
                     holder.bind(("127.0.0.1", 0))
                     holder.listen()
                     port = holder.getsockname()[1]
-                    code, said = self.run_config(self.listeners(f'"127.0.0.1:{port}"') + '[sites."a.localhost"]\nproxy = 3000')
+                    code, said = self.run_config(
+                        self.listeners(f'"127.0.0.1:{port}"') + '[sites."a.localhost"]\nproxy = 3000'
+                    )
                 self.assertEqual(code, 1, said)
                 self.assertIn(str(port), said)
                 self.assertRegex(said.lower(), r"in use|already")
 
     def test_two_instances_do_not_share_a_port(self):
         with support.Proxy(support.site("127.0.0.1:9")) as first:
-            code, said = self.run_config(self.listeners(f'"127.0.0.1:{first.http}"') + '[sites."a.localhost"]\nproxy = 3000')
+            code, said = self.run_config(
+                self.listeners(f'"127.0.0.1:{first.http}"') + '[sites."a.localhost"]\nproxy = 3000'
+            )
             self.assertEqual(code, 1, said)
             self.assertIn(str(first.http), said)
 
@@ -176,13 +194,23 @@ class Starts(unittest.TestCase):
         before = []
         if os.geteuid() == 0:
             self.folder.chmod(0o777)
-            before = ["setpriv", f"--reuid={UNPRIVILEGED}", f"--regid={UNPRIVILEGED}", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
+            before = [
+                "setpriv",
+                f"--reuid={UNPRIVILEGED}",
+                f"--regid={UNPRIVILEGED}",
+                "--clear-groups",
+                "--inh-caps=-all",
+                "--bounding-set=-all",
+            ]
         # A name space of its own: ports below 1024 need privilege there, whatever the machine allows, and 80 is free.
         inside = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
         program = self.folder / "vestibule"
         support.shutil.copy(support.BINARY, program)
         program.chmod(0o755)
-        self.config.write_text(self.listeners('"127.0.0.1:80"') + f'[sites."a.localhost"]\nproxy = 3000\n[dev_ca]\ndir = "{self.folder}/ca"\n')
+        self.config.write_text(
+            self.listeners('"127.0.0.1:80"')
+            + f'[sites."a.localhost"]\nproxy = 3000\n[dev_ca]\ndir = "{self.folder}/ca"\n'
+        )
         run = support.command([*inside, *before, program, "run", "--config", self.config], timeout=20, cwd=self.folder)
         self.assertEqual(run.returncode, 1, run.stderr)
         self.assertIn("ip_unprivileged_port_start", run.stderr)

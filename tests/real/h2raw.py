@@ -1,6 +1,5 @@
 """An HTTP/2 client of raw frames: it sends what RFC 9113 forbids as readily as what it allows."""
 
-
 import hyperframe.frame as frames
 from hpack import Decoder, Encoder, NeverIndexedHeaderTuple
 from rawhttp import Answer, Client

@@ -54,7 +54,11 @@ class Node(unittest.TestCase):
 
     @every_door
     def test_the_request_is_the_clients(self, proxy, door, origin):
-        seen = json.loads(support.curl(proxy, "--path-as-is", "-H", "X-Twice: 1", "-H", "X-Twice: 2", f"{origin}/a//b/%2F;c=d/.x?q=1&r=%20#f"))
+        seen = json.loads(
+            support.curl(
+                proxy, "--path-as-is", "-H", "X-Twice: 1", "-H", "X-Twice: 2", f"{origin}/a//b/%2F;c=d/.x?q=1&r=%20#f"
+            )
+        )
         self.assertEqual(seen["url"], "/a//b/%2F;c=d/.x?q=1&r=%20")
         self.assertEqual(seen["headers"]["host"], origin.partition("//")[2])
         self.assertEqual(seen["headers"]["x-forwarded-proto"], door)
@@ -70,13 +74,19 @@ class Node(unittest.TestCase):
             path.write_bytes(body)
             for extra in ([], ["-H", "Transfer-Encoding: chunked"]):
                 for version in ("--http1.1", "--http2"):
-                    seen = json.loads(support.curl(proxy, version, "-H", "Expect:", "--data-binary", f"@{path}", *extra, f"{origin}/"))
-                    self.assertEqual((seen["length"], seen["sha256"]), (length, hashlib.sha256(body).hexdigest()), version)
+                    seen = json.loads(
+                        support.curl(proxy, version, "-H", "Expect:", "--data-binary", f"@{path}", *extra, f"{origin}/")
+                    )
+                    self.assertEqual(
+                        (seen["length"], seen["sha256"]), (length, hashlib.sha256(body).hexdigest()), version
+                    )
 
     @every_door
     def test_a_hundred_requests_share_a_connection(self, proxy, door, _origin):
         secure = door == "https"
-        with Client(proxy.https if secure else proxy.http, tls=proxy.ca() if secure else None, name=support.HOST) as client:
+        with Client(
+            proxy.https if secure else proxy.http, tls=proxy.ca() if secure else None, name=support.HOST
+        ) as client:
             for number in range(100):
                 client.send(f"GET /{number} HTTP/1.1\r\nHost: {support.HOST}\r\n\r\n".encode())
                 answer = client.answer()

@@ -5,12 +5,16 @@ client takes a response as it is and says how it ended.
 """
 
 import re
+import select
 import socket
 import ssl
 from dataclasses import dataclass, field
 
 REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21-\x7e]+) HTTP/1\.1")
-FIELD_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*((?:[\x21-\x7e\x80-\xff](?:[ \t\x21-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?)[ \t]*")
+FIELD_LINE = re.compile(
+    rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*"
+    rb"((?:[\x21-\x7e\x80-\xff](?:[ \t\x21-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?)[ \t]*"
+)
 CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(;[\t\x20-\x7e]*)?")
 
 
@@ -139,6 +143,10 @@ class Client:
             return True
         except (BrokenPipeError, ConnectionResetError):
             return False
+
+    def readable_within(self, seconds):
+        """Whether an answer or the end comes within `seconds`; nothing is read. For a connection without TLS."""
+        return bool(select.select([self.socket], [], [], seconds)[0])
 
     def finish_sending(self):
         try:

@@ -13,12 +13,18 @@ import unittest
 
 import support
 
-FENCE = re.compile(r"^(?P<indent> *)```(?P<mark>(?:sh|console)(?: no-run)?) *\n(?P<text>.*?)^(?P=indent)``` *$", re.M | re.S)
+FENCE = re.compile(
+    r"^(?P<indent> *)```(?P<mark>(?:sh|console)(?: no-run)?) *\n(?P<text>.*?)^(?P=indent)``` *$", re.M | re.S
+)
 LIMIT = 120
 
 
 def pages():
-    return [support.ROOT / "README.md", *sorted((support.ROOT / "docs").glob("*.md")), *sorted((support.ROOT / "examples").glob("*/README.md"))]
+    return [
+        support.ROOT / "README.md",
+        *sorted((support.ROOT / "docs").glob("*.md")),
+        *sorted((support.ROOT / "examples").glob("*/README.md")),
+    ]
 
 
 def blocks(page):
@@ -73,7 +79,9 @@ class Readme(unittest.TestCase):
             self.assertTrue(page.exists(), f"{page.name} is missing")
             with support.tempfile.TemporaryDirectory(prefix="vestibule-readme-") as name:
                 folder = pathlib.Path(name)
-                listed = support.command(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=support.ROOT).stdout
+                listed = support.command(
+                    ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=support.ROOT
+                ).stdout
                 for file in filter(None, listed.split("\0")):
                     if (support.ROOT / file).is_file():
                         (folder / file).parent.mkdir(parents=True, exist_ok=True)

@@ -32,7 +32,12 @@ class Shutdown(unittest.TestCase):
         return proxy
 
     def begin_download(self, proxy, secure):
-        client = Client(proxy.https if secure else proxy.http, tls=proxy.ca() if secure else None, name=support.HOST, timeout=support.PATIENCE)
+        client = Client(
+            proxy.https if secure else proxy.http,
+            tls=proxy.ca() if secure else None,
+            name=support.HOST,
+            timeout=support.PATIENCE,
+        )
         self.addCleanup(client.socket.close)
         client.send(f"GET /half HTTP/1.1\r\nHost: {support.HOST}\r\n\r\n".encode())
         support.wait_until(lambda: client.fill() and b"first" in client.buffer, "the first half arrives")

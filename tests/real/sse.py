@@ -42,7 +42,9 @@ class Sse(unittest.TestCase):
 
     def delays(self, *arguments):
         """Seconds from the backend's write to curl's output, an event each."""
-        curl = subprocess.Popen(support.curl_line(self.proxy, "--no-buffer", "--fail", *arguments), stdout=subprocess.PIPE)
+        curl = subprocess.Popen(
+            support.curl_line(self.proxy, "--no-buffer", "--fail", *arguments), stdout=subprocess.PIPE
+        )
         found = []
         try:
             for line in curl.stdout:

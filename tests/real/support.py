@@ -65,6 +65,9 @@ def wait_for_address(address, process=None):
 class Process:
     """A child in its own process group, with its output kept line by line."""
 
+    # Those that run: a suite that is ended from outside ends them first.
+    alive = set()
+
     def __init__(self, command, cwd=None, env=None):
         self.command = [str(part) for part in command]
         self.child = subprocess.Popen(
@@ -76,6 +79,7 @@ class Process:
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
+        Process.alive.add(self)
         self.stdout, self.stderr = [], []
         self.readers = [
             threading.Thread(target=self._collect, args=(pipe, lines), daemon=True)
@@ -121,6 +125,7 @@ class Process:
             except subprocess.TimeoutExpired:
                 continue
         self.child.wait()
+        Process.alive.discard(self)
         for reader in self.readers:
             reader.join(PATIENCE)
         self.child.stdout.close()
@@ -214,7 +219,9 @@ def curl(proxy, *arguments, **options):
     """curl's output; a failed transfer fails the test with curl's own message."""
     run = command(curl_line(proxy, *arguments), **options)
     if run.returncode != 0:
-        raise AssertionError(f"curl {' '.join(map(str, arguments))}: exit {run.returncode}: {run.stderr}\n{proxy.output()[-2000:]}")
+        raise AssertionError(
+            f"curl {' '.join(map(str, arguments))}: exit {run.returncode}: {run.stderr}\n{proxy.output()[-2000:]}"
+        )
     return run.stdout
 
 
@@ -250,12 +257,22 @@ class _Result(unittest.TextTestResult):
             self.passed += 1
 
 
+def _terminated(*_):
+    for process in list(Process.alive):
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    os._exit(143)
+
+
 def main():
     """Run the suite in `__main__`, print the closing line, and exit non-zero when a test failed or none ran."""
     if not shutil.which(BINARY):
         print(f"no program at {BINARY}: build it with `cargo build --release`, or name it in VESTIBULE_BIN")
         print("0 passed, 1 failed")
         sys.exit(2)
+    signal.signal(signal.SIGTERM, _terminated)
     suite = unittest.defaultTestLoader.loadTestsFromModule(sys.modules["__main__"])
     runner = unittest.TextTestRunner(stream=sys.stdout, verbosity=2, resultclass=_Result)
     result = runner.run(suite)

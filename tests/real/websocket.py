@@ -98,7 +98,10 @@ class WebSocket(unittest.TestCase):
     def test_a_refused_handshake_arrives_as_the_applications_own(self):
         key = base64.b64encode(os.urandom(16)).decode()
         for door, _, port in self.doors():
-            with self.subTest(door), Client(port, tls=self.ca if door == "https" else None, name=support.HOST) as client:
+            with (
+                self.subTest(door),
+                Client(port, tls=self.ca if door == "https" else None, name=support.HOST) as client,
+            ):
                 client.send(self.handshake("/forbidden", key, port))
                 answer = client.answer()
                 self.assertEqual((answer.status, answer.body), (403, b"not for you\n"))
@@ -106,13 +109,17 @@ class WebSocket(unittest.TestCase):
     @staticmethod
     def handshake(path, key, port):
         return (
-            f"GET {path} HTTP/1.1\r\nHost: {support.HOST}:{port}\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n"
+            f"GET {path} HTTP/1.1\r\nHost: {support.HOST}:{port}\r\n"
+            f"Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n"
             f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
         ).encode()
 
     def test_a_message_glued_to_the_request_is_echoed(self):
         for door, _, port in self.doors():
-            with self.subTest(door), Client(port, tls=self.ca if door == "https" else None, name=support.HOST) as client:
+            with (
+                self.subTest(door),
+                Client(port, tls=self.ca if door == "https" else None, name=support.HOST) as client,
+            ):
                 key = base64.b64encode(os.urandom(16)).decode()
                 client.send(self.handshake("/", key, port) + frame(b"glued"))
                 answer = client.answer()
@@ -128,7 +135,13 @@ class WebSocket(unittest.TestCase):
         with H2Client(self.proxy.https, self.ca, support.HOST) as client:
             if client.first_settings().get(SettingsFrame.ENABLE_CONNECT_PROTOCOL) != 1:
                 self.skipTest("extended CONNECT (RFC 8441) is not offered in SETTINGS")
-            fields = ((":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "https"), (":authority", support.HOST), (":path", "/"))
+            fields = (
+                (":method", "CONNECT"),
+                (":protocol", "websocket"),
+                (":scheme", "https"),
+                (":authority", support.HOST),
+                (":path", "/"),
+            )
             client.headers(1, (*fields, ("sec-websocket-version", "13")), end=False)
             client.data(1, frame(b"over h2"), end=False)
             expected = b"\x81" + struct.pack("B", 7) + b"over h2"

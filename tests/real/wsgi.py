@@ -44,7 +44,9 @@ class WsgiServer:
         path = str(cls.folder / "app.sock")
         cls.targets = {"tcp": f"127.0.0.1:{port}", "unix": f"unix:{path}"}
         for kind, address in (("tcp", ("127.0.0.1", port)), ("unix", path)):
-            server = support.Process(cls.command(kind, cls.targets[kind], path), cwd=APP, env={"PYTHONDONTWRITEBYTECODE": "1"})
+            server = support.Process(
+                cls.command(kind, cls.targets[kind], path), cwd=APP, env={"PYTHONDONTWRITEBYTECODE": "1"}
+            )
             cls.servers.append(server)
             support.wait_for_address(address, server)
         routes = "".join(cls.mount(kind) for kind in cls.targets)
@@ -62,9 +64,8 @@ class WsgiServer:
     @classmethod
     def mount(cls, kind):
         """`/tcp/*` and `/unix/*` lead to the same application, below a prefix."""
-        return (
-            f'[[sites."{support.HOST}".routes]]\npath = "/{kind}/*"\nstrip_prefix = "/{kind}"\nproxy = "{cls.targets[kind]}"\n'
-        )
+        table = f'[[sites."{support.HOST}".routes]]\n'
+        return f'{table}path = "/{kind}/*"\nstrip_prefix = "/{kind}"\nproxy = "{cls.targets[kind]}"\n'
 
     def facts(self, url, *arguments):
         return json.loads(support.curl(self.proxy, "--fail", "--interface", CLIENT, *arguments, url))
@@ -81,8 +82,11 @@ class WsgiServer:
 
     @every_door
     def test_a_client_cannot_lie_about_itself(self, door, origin, prefix):
-        lies = ["X-Forwarded-Proto: gopher", "X-Forwarded-For: 9.9.9.9", "X-Forwarded-Host: evil.test", "X-Forwarded-Prefix: /evil", "X_Forwarded_Proto: gopher",
-                "X_Forwarded_For: 9.9.9.9", "Forwarded: for=9.9.9.9;proto=gopher", "Proxy: http://evil.test"]  # fmt: skip
+        lies = [
+            "X-Forwarded-Proto: gopher", "X-Forwarded-For: 9.9.9.9", "X-Forwarded-Host: evil.test",
+            "X-Forwarded-Prefix: /evil", "X_Forwarded_Proto: gopher", "X_Forwarded_For: 9.9.9.9",
+            "Forwarded: for=9.9.9.9;proto=gopher", "Proxy: http://evil.test",
+        ]  # fmt: skip
         seen = self.facts(f"{origin}{prefix}/facts", *(part for lie in lies for part in ("-H", lie)))
         self.assertEqual((seen["wsgi.url_scheme"], seen["REMOTE_ADDR"]), (door, CLIENT))
         self.assertEqual(seen["HTTP_HOST"], origin.partition("//")[2])
@@ -102,7 +106,9 @@ class WsgiServer:
     def upload(self, url, body, *arguments):
         path = self.folder / "body"
         path.write_bytes(body)
-        return json.loads(support.curl(self.proxy, "--fail", "-H", "Expect:", "--data-binary", f"@{path}", *arguments, url))
+        return json.loads(
+            support.curl(self.proxy, "--fail", "-H", "Expect:", "--data-binary", f"@{path}", *arguments, url)
+        )
 
     @every_door
     def test_expect_100_continue_is_answered_in_a_second(self, door, _origin, prefix):
@@ -110,7 +116,10 @@ class WsgiServer:
         port = self.proxy.https if secure else self.proxy.http
         with Client(port, tls=self.ca if secure else None, name=support.HOST) as client:
             start = time.monotonic()
-            client.send(f"POST {prefix}/digest HTTP/1.1\r\nHost: {support.HOST}\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n".encode())
+            client.send(
+                f"POST {prefix}/digest HTTP/1.1\r\nHost: {support.HOST}\r\n".encode()
+                + b"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+            )
             self.assertTrue(client.fill(), "no answer")
             self.assertTrue(client.buffer.startswith(b"HTTP/1.1 100"), client.buffer)
             self.assertLess(time.monotonic() - start, 1)
@@ -143,7 +152,18 @@ class WsgiServer:
 class Gunicorn(WsgiServer, unittest.TestCase):
     @staticmethod
     def command(kind, target, path):
-        return [f"{TOOLS}/gunicorn", "--bind", target, "--threads", "4", "--forwarded-allow-ips", "127.0.0.1", "--worker-tmp-dir", "/dev/shm", "app:app"]
+        return [
+            f"{TOOLS}/gunicorn",
+            "--bind",
+            target,
+            "--threads",
+            "4",
+            "--forwarded-allow-ips",
+            "127.0.0.1",
+            "--worker-tmp-dir",
+            "/dev/shm",
+            "app:app",
+        ]
 
 
 class Waitress(WsgiServer, unittest.TestCase):
@@ -151,7 +171,14 @@ class Waitress(WsgiServer, unittest.TestCase):
     def command(kind, target, path):
         listen = f"--listen={target}" if kind == "tcp" else f"--unix-socket={path}"
         trusted = "127.0.0.1" if kind == "tcp" else "*"
-        return [f"{TOOLS}/waitress-serve", listen, f"--trusted-proxy={trusted}", "--trusted-proxy-count=1", f"--trusted-proxy-headers={HEADERS}", "app:app"]
+        return [
+            f"{TOOLS}/waitress-serve",
+            listen,
+            f"--trusted-proxy={trusted}",
+            "--trusted-proxy-count=1",
+            f"--trusted-proxy-headers={HEADERS}",
+            "app:app",
+        ]
 
 
 class Uwsgi(WsgiServer, unittest.TestCase):
@@ -161,7 +188,10 @@ class Uwsgi(WsgiServer, unittest.TestCase):
     @staticmethod
     def command(kind, target, path):
         where = target if kind == "tcp" else path
-        return ["uwsgi", "--plugin", "python3", "--http-socket", where, "--virtualenv", sys.prefix, "--wsgi-file", "app.py", "--callable", "app"] + [
+        return [
+            "uwsgi", "--plugin", "python3", "--http-socket", where, "--virtualenv", sys.prefix, "--wsgi-file",
+            "app.py", "--callable", "app",
+        ] + [  # fmt: skip
             "--need-app", "--master", "--processes", "2", "--die-on-term", "--chmod-socket=666"]  # fmt: skip
 
 

@@ -6,27 +6,43 @@ from cases import CHUNKED, CUT, HELLO, PASSED, REFUSED, SAFE, Case, post, shown
 def spellings():
     """Everything but a lone `chunked` is refused; its case does not matter."""
     refused = [
-        b"xchunked", b"chunkedx", b"chunk", b"chunked,", b",chunked", b"chunked, chunked", b"chunked,chunked", b"gzip, chunked",
-        b"chunked, gzip", b"identity", b"identity, chunked", b"chunked, identity", b"chunked;q=1", b"chunked; a=b", b'"chunked"',
-        b"'chunked'", b"chu nked", b"chunked foo", b"foo chunked", b"\x0bchunked", b"\x0cchunked", b"chunked\x0b", b"\x00chunked",
-        b"chunked\x00", b"\xa0chunked", b"ch\xc3\xbcnked", b"", b"trailers", b"gzip", b"compress", b"deflate", b"br", b"chunked/1",
-        b"chunked=1", b"[chunked]", b"chunked\r\n ", b"\r\n chunked", b"\r\n\tchunked", b"x\r\n chunked", b"chunked\rX: y", b"chunked\nX: y",
+        b"xchunked", b"chunkedx", b"chunk", b"chunked,", b",chunked", b"chunked, chunked", b"chunked,chunked",
+        b"gzip, chunked", b"chunked, gzip", b"identity", b"identity, chunked", b"chunked, identity", b"chunked;q=1",
+        b"chunked; a=b", b'"chunked"', b"'chunked'", b"chu nked", b"chunked foo", b"foo chunked", b"\x0bchunked",
+        b"\x0cchunked", b"chunked\x0b", b"\x00chunked", b"chunked\x00", b"\xa0chunked", b"ch\xc3\xbcnked", b"",
+        b"trailers", b"gzip", b"compress", b"deflate", b"br", b"chunked/1", b"chunked=1", b"[chunked]",
+        b"chunked\r\n ", b"\r\n chunked", b"\r\n\tchunked", b"x\r\n chunked", b"chunked\rX: y", b"chunked\nX: y",
     ]  # fmt: skip
     for value in refused:
         yield Case(f"coding {shown(value)}", post(b"Transfer-Encoding: " + value + b"\r\n", HELLO), REFUSED)
     for value in (b"chunked", b"chunked ", b"  chunked", b"\tchunked\t", b"Chunked", b"CHUNKED", b"cHuNkEd"):
-        yield Case(f"coding {shown(value)}", post(b"Transfer-Encoding:" + value + b"\r\n", HELLO), PASSED, body=b"hello")
-    for first, second in ((b"chunked", b"chunked"), (b"chunked", b"identity"), (b"identity", b"chunked"), (b"gzip", b"chunked"), (b"chunked", b"")):
+        yield Case(
+            f"coding {shown(value)}", post(b"Transfer-Encoding:" + value + b"\r\n", HELLO), PASSED, body=b"hello"
+        )
+    for first, second in (
+        (b"chunked", b"chunked"),
+        (b"chunked", b"identity"),
+        (b"identity", b"chunked"),
+        (b"gzip", b"chunked"),
+        (b"chunked", b""),
+    ):
         lines = b"Transfer-Encoding: " + first + b"\r\nTransfer-Encoding: " + second + b"\r\n"
         yield Case(f"two codings {shown(first)} and {shown(second)}", post(lines, HELLO), REFUSED)
-    for name in (b"Transfer-Encoding ", b"Transfer-Encoding\t", b" Transfer-Encoding", b"\tTransfer-Encoding", b"Transfer-Encoding\x00",
-                 b"\x0bTransfer-Encoding", b"Transfer Encoding", b"Transfer-\nEncoding", b"\rTransfer-Encoding", b"Transfer-Encoding\r"):  # fmt: skip
+    for name in (
+        b"Transfer-Encoding ", b"Transfer-Encoding\t", b" Transfer-Encoding", b"\tTransfer-Encoding",
+        b"Transfer-Encoding\x00", b"\x0bTransfer-Encoding", b"Transfer Encoding", b"Transfer-\nEncoding",
+        b"\rTransfer-Encoding", b"Transfer-Encoding\r",
+    ):  # fmt: skip
         yield Case(f"coding named {shown(name)}", post(name + b": chunked\r\n", HELLO), REFUSED)
     for name in (b"Transfer_Encoding", b"Transfer.Encoding", b"X-Transfer-Encoding"):
         raw = post(name + b": chunked\r\n", HELLO)
         yield Case(f"coding named {shown(name)} is no coding", raw, SAFE, body=b"", lacks=("transfer-encoding",))
     yield Case("coding in HTTP/1.0", post(CHUNKED, HELLO, version=b"HTTP/1.0"), REFUSED)
-    yield Case("coding in HTTP/1.0 with keep-alive", post(b"Connection: keep-alive\r\n" + CHUNKED, HELLO, version=b"HTTP/1.0"), REFUSED)
+    yield Case(
+        "coding in HTTP/1.0 with keep-alive",
+        post(b"Connection: keep-alive\r\n" + CHUNKED, HELLO, version=b"HTTP/1.0"),
+        REFUSED,
+    )
     yield Case("coding on GET", post(CHUNKED, HELLO, method=b"GET"), SAFE, method="GET", body=b"hello")
 
 
@@ -107,7 +123,13 @@ def chunks():
         yield Case(f"chunks: {name}", post(CHUNKED, body), SAFE, body=b"hello")
     for name in (b"Content-Length: 9", b"Transfer-Encoding: gzip", b"Host: evil.test", b"X-Forwarded-For: 9.9.9.9"):
         raw = post(CHUNKED, b"5\r\nhello\r\n0\r\n" + name + b"\r\n\r\n")
-        yield Case(f"chunks: trailer {shown(name)} never joins the head", raw, SAFE, body=b"hello", has={"host": "a.test", "x-forwarded-for": "127.0.0.1"})
+        yield Case(
+            f"chunks: trailer {shown(name)} never joins the head",
+            raw,
+            SAFE,
+            body=b"hello",
+            has={"host": "a.test", "x-forwarded-for": "127.0.0.1"},
+        )
 
 
 def cases():
