@@ -233,7 +233,7 @@ class Client:
             if len(data) < size + 2:
                 return
 
-    def at_end(self, timeout=5):
+    def at_end(self, timeout=10):
         """Whether the peer closes without sending more."""
         self.socket.settimeout(timeout)
         while self.fill():

@@ -1,16 +1,18 @@
 """WebSocket through both doors: echo, a message glued to the request, refusals, and extended CONNECT (RFC 8441)."""
 
+import asyncio
 import base64
+import contextlib
 import hashlib
 import http
 import os
-import socket as socketlib
 import ssl
 import struct
 import threading
 import unittest
 
-from websockets.sync.client import connect
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import serve
 
 import support
@@ -27,7 +29,7 @@ def frame(text):
     return bytes([0x81, 0x80 | len(text)]) + mask + bytes(octet ^ mask[at % 4] for at, octet in enumerate(text))
 
 
-class WebSocket(unittest.TestCase):
+class WebSocket(unittest.IsolatedAsyncioTestCase):
     @classmethod
     def setUpClass(cls):
         cls.heads = []
@@ -42,8 +44,9 @@ class WebSocket(unittest.TestCase):
             return "chat" if "chat" in offered else None
 
         def echo(connection):
-            for message in connection:
-                connection.send(message)
+            with contextlib.suppress(ConnectionClosed):
+                for message in connection:
+                    connection.send(message)
 
         port = support.free_port()
         cls.server = serve(echo, "127.0.0.1", port, process_request=decide, select_subprotocol=choose, max_size=None)
@@ -57,43 +60,50 @@ class WebSocket(unittest.TestCase):
         return (("http", "ws", self.proxy.http), ("https", "wss", self.proxy.https))
 
     def open(self, scheme, port, path="/", **options):
+        """A client of one thread: Python's TLS is not safe for a reader and a writer at once."""
         context = ssl.create_default_context(cafile=self.ca) if scheme == "wss" else None
-        tcp = socketlib.create_connection(("127.0.0.1", port), support.PATIENCE)
-        return connect(f"{scheme}://{support.HOST}:{port}{path}", ssl=context, max_size=None, sock=tcp, **options)
+        uri = f"{scheme}://{support.HOST}:{port}{path}"
+        return connect(uri, ssl=context, max_size=None, host="127.0.0.1", port=port, proxy=None, **options)
 
-    def test_messages_are_echoed(self):
-        for door, scheme, port in self.doors():
-            with self.subTest(door), self.open(scheme, port) as socket:
-                for message in ("hello", "", "\u00fc" * 1000, b"\x00\xff" * 1000, os.urandom(5_000_000)):
-                    socket.send(message)
-                    self.assertEqual(socket.recv(timeout=support.PATIENCE), message)
-                socket.ping().wait(support.PATIENCE)
+    async def receive(self, socket):
+        return await asyncio.wait_for(socket.recv(), support.PATIENCE)
 
-    def test_a_hundred_connections_live_side_by_side(self):
+    async def test_messages_are_echoed(self):
         for door, scheme, port in self.doors():
             with self.subTest(door):
-                sockets = [self.open(scheme, port, compression=None) for _ in range(100)]
-                for number, socket in enumerate(sockets):
-                    socket.send(str(number))
-                for number, socket in enumerate(sockets):
-                    self.assertEqual(socket.recv(timeout=support.PATIENCE), str(number))
-                    socket.close()
+                async with self.open(scheme, port) as socket:
+                    for message in ("hello", "", "\u00fc" * 1000, b"\x00\xff" * 1000, os.urandom(5_000_000)):
+                        await socket.send(message)
+                        self.assertEqual(await self.receive(socket), message)
+                    await asyncio.wait_for(await socket.ping(), support.PATIENCE)
 
-    def test_what_the_two_ends_agree_on_passes(self):
+    async def test_a_hundred_connections_live_side_by_side(self):
         for door, scheme, port in self.doors():
-            with self.subTest(door), self.open(scheme, port, "/agree?x=1", subprotocols=["chat"]) as socket:
-                self.assertEqual(socket.subprotocol, "chat")
-                self.assertIn("permessage-deflate", socket.response.headers["Sec-WebSocket-Extensions"])
-                head = self.heads[-1]
-                self.assertEqual(head.path, "/agree?x=1")
-                self.assertEqual(head.headers["Host"], f"{support.HOST}:{port}")
-                self.assertEqual(head.headers["X-Forwarded-Proto"], door)
+            with self.subTest(door):
+                sockets = [await self.open(scheme, port, compression=None) for _ in range(100)]
+                for number, socket in enumerate(sockets):
+                    await socket.send(str(number))
+                for number, socket in enumerate(sockets):
+                    self.assertEqual(await self.receive(socket), str(number))
+                    await socket.close()
 
-    def test_the_close_code_passes_both_ways(self):
+    async def test_what_the_two_ends_agree_on_passes(self):
         for door, scheme, port in self.doors():
-            with self.subTest(door), self.open(scheme, port) as socket:
-                socket.close(4001, "bye")
-                self.assertEqual(socket.close_code, 4001)
+            with self.subTest(door):
+                async with self.open(scheme, port, "/agree?x=1", subprotocols=["chat"]) as socket:
+                    self.assertEqual(socket.subprotocol, "chat")
+                    self.assertIn("permessage-deflate", socket.response.headers["Sec-WebSocket-Extensions"])
+                    head = self.heads[-1]
+                    self.assertEqual(head.path, "/agree?x=1")
+                    self.assertEqual(head.headers["Host"], f"{support.HOST}:{port}")
+                    self.assertEqual(head.headers["X-Forwarded-Proto"], door)
+
+    async def test_the_close_code_passes_both_ways(self):
+        for door, scheme, port in self.doors():
+            with self.subTest(door):
+                async with self.open(scheme, port) as socket:
+                    await socket.close(4001, "bye")
+                    self.assertEqual(socket.close_code, 4001)
 
     def test_a_refused_handshake_arrives_as_the_applications_own(self):
         key = base64.b64encode(os.urandom(16)).decode()
