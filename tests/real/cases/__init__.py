@@ -6,7 +6,7 @@ refused  the client gets 4xx or 5xx or the connection is closed, and no octet re
 cut      the head may have gone on before the fault was seen (bodies stream), but the backend never reads a whole
          request and the client's connection is closed
 passed   the backend reads exactly `count` canonical requests; the facts are about the first one
-safe     either refused or passed: the RFC leaves the choice
+safe     either passed or cut: the RFC leaves the choice
 """
 
 from dataclasses import dataclass, field
