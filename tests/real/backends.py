@@ -1,0 +1,155 @@
+"""Backends in threads of the suite's own process: a recorder of exact octets, and a small server of functions."""
+
+import http.server
+import socket
+import socketserver
+import threading
+
+from rawhttp import NotCanonical, read_request
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    block_on_close = False
+    allow_reuse_address = True
+    request_queue_size = 128
+
+    def handle_error(self, request, client_address):
+        """A client that leaves early is nothing to report: suites look at what was recorded."""
+
+
+class Recorder:
+    """Keeps the exact octets of every connection and answers each canonical request it reads.
+
+    `requests` holds what was read whole, `faults` what could not be the canonical form, `partial` the octets of
+    requests that were never finished. `script`, when set, is the raw answer to the next requests: bytes, and the
+    connection closes after them when `script_closes` is true.
+    """
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.octets, self.requests, self.faults, self.partial = [], [], [], []
+        self.script, self.script_closes = None, False
+        recorder = self
+
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self):
+                recorder._connection(self.request)
+
+        self.server = _Server(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+    def clear(self):
+        with self.lock:
+            for log in (self.octets, self.requests, self.faults, self.partial):
+                log.clear()
+
+    def _connection(self, peer):
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        pending, asked = b"", False
+        try:
+            while data := peer.recv(65536):
+                with self.lock:
+                    self.octets.append(data)
+                pending += data
+                while (found := read_request(pending)) is not None:
+                    (message, pending), asked = found, False
+                    with self.lock:
+                        self.requests.append(message)
+                    if not self._answer(peer, message):
+                        return
+                if not asked and b"\r\n\r\n" in pending and b"100-continue" in pending.lower():
+                    asked = True
+                    peer.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        except NotCanonical as fault:
+            with self.lock:
+                self.faults.append(str(fault))
+        except OSError:
+            pass
+        finally:
+            if pending:
+                with self.lock:
+                    self.partial.append(pending)
+            peer.close()
+
+    def _answer(self, peer, message):
+        if self.script is not None and message.target != "/barrier":
+            peer.sendall(self.script)
+            return not self.script_closes
+        body = b"" if message.method == "HEAD" else b"recorded\n"
+        peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nContent-Type: text/plain\r\n\r\n" + body)
+        return True
+
+
+class FunctionServer:
+    """An HTTP/1.1 server whose `{path: function(handler)}` table is the application."""
+
+    def __init__(self, routes):
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            # One write for the head: the standard library's default is a write a line.
+            wbufsize = 65536
+            disable_nagle_algorithm = True
+
+            def dispatch(self):
+                function = routes.get(self.path.partition("?")[0])
+                if function is None:
+                    self.reply(404, b"no such path\n")
+                else:
+                    function(self)
+                    self.wfile.flush()
+
+            do_GET = do_POST = do_PUT = do_HEAD = dispatch
+
+            def reply(self, status, body, *fields):
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                for name, value in fields:
+                    self.send_header(name, value)
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(body)
+                self.wfile.flush()
+
+            def begin_chunked(self, content_type):
+                self.send_response(200)
+                self.send_header("Content-Type", content_type)
+                self.send_header("Transfer-Encoding", "chunked")
+                self.end_headers()
+                self.wfile.flush()
+
+            def chunk(self, data):
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
+                self.wfile.flush()
+
+            def body_pieces(self, size=65536):
+                """The request body in pieces, whatever its framing."""
+                if self.headers.get("Transfer-Encoding"):
+                    while left := int(self.rfile.readline().partition(b";")[0], 16):
+                        while left and (data := self.rfile.read(min(left, size))):
+                            left -= len(data)
+                            yield data
+                        self.rfile.readline()
+                    while self.rfile.readline().strip():
+                        pass
+                else:
+                    left = int(self.headers.get("Content-Length", 0))
+                    while left and (data := self.rfile.read(min(left, size))):
+                        left -= len(data)
+                        yield data
+
+            def log_message(self, *_):
+                """The suites' output is the tests' own."""
+
+        self.server = _Server(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
