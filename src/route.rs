@@ -126,10 +126,7 @@ impl Paths {
         {
             return Some(*route);
         }
-        let below = |prefix: &[u8]| match path.strip_prefix(prefix) {
-            Some([] | [b'/', ..]) => true,
-            _ => false,
-        };
+        let below = |prefix: &[u8]| matches!(path.strip_prefix(prefix), Some([] | [b'/', ..]));
         self.prefixes.iter().find(|(prefix, _)| below(prefix)).map(|(_, route)| *route).or(self.any)
     }
 }

@@ -73,7 +73,7 @@ enum Command {
 #[derive(clap::Args, Default)]
 struct ConfigFile {
     /// The config file; default: ./vestibule.toml, then /etc/vestibule/vestibule.toml
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
 }
 

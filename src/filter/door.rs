@@ -11,7 +11,7 @@ pub enum Door {
     Open,
     /// Open here, and the answer says that it depends on `Upgrade-Insecure-Requests`.
     OpenVaries,
-    Answer(Response),
+    Answer(Box<Response>),
     Refused(Why),
 }
 
@@ -44,11 +44,11 @@ pub fn decide(
     };
     match site.http {
         PlainMode::Serve | PlainMode::Off => Door::Open,
-        PlainMode::Redirect => Door::Answer(to_https(door, head, dev)),
+        PlainMode::Redirect => Door::Answer(Box::new(to_https(door, head, dev))),
         PlainMode::Upgrade if head.fields.get(Known::UpgradeInsecureRequests) == Some(b"1") => {
             let mut response = to_https(door, head, dev);
             vary(&mut response.fields);
-            Door::Answer(response)
+            Door::Answer(Box::new(response))
         }
         PlainMode::Upgrade => Door::OpenVaries,
     }

@@ -111,9 +111,12 @@ pub struct Ended {
     pub cut: Option<Why>,
 }
 
+/// Writes an interim response: status and fields.
+pub type SendInterim = dyn Fn(u16, &Fields);
+
 /// Sends an interim response on the connection of one request.
 #[derive(Clone)]
-pub struct Interim(pub Rc<dyn Fn(u16, &Fields)>);
+pub struct Interim(pub Rc<SendInterim>);
 
 impl std::fmt::Debug for Interim {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

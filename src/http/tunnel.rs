@@ -69,14 +69,14 @@ impl Direction {
 }
 
 /// Passes bytes until both directions are closed, one side breaks, or nothing moved for `idle`.
-pub(super) async fn run(client: &mut Wire, tunnel: Tunnel, deadline: &Deadline, idle: Option<Duration>) {
+pub(super) async fn run(mut client: Wire, tunnel: Tunnel, deadline: &Deadline, idle: Option<Duration>) {
     let Tunnel { wire: mut server, guard: _guard, .. } = tunnel;
     let (mut up, mut down) = (Direction::default(), Direction::default());
     deadline.set(idle);
     poll_fn(|cx| {
         let mut moved = false;
-        let up_done = up.poll(cx, client, &mut server, &mut moved).is_ready();
-        let down_done = down.poll(cx, &mut server, client, &mut moved).is_ready();
+        let up_done = up.poll(cx, &mut client, &mut server, &mut moved).is_ready();
+        let down_done = down.poll(cx, &mut server, &mut client, &mut moved).is_ready();
         let broken = (up_done && !up.closed) || (down_done && !down.closed);
         if broken || (up_done && down_done) {
             return Poll::Ready(());

@@ -65,13 +65,32 @@ impl Deadline {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_deadline_moved_later_fires_at_its_last_place() {
-        let start = tokio::time::Instant::now();
-        let deadline = Deadline::default();
-        // The test's clock is the runtime's; clock::now() is the real one and stands still beside it.
-        deadline.set(Some(Duration::from_millis(1)));
+        let start = Instant::now();
+        let deadline = Deadline::new(Some(Duration::from_millis(5)));
+        // The first wait arms the timer; moving the deadline does not.
+        std::future::poll_fn(|cx| {
+            assert!(deadline.poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        deadline.set(Some(Duration::from_millis(30)));
         std::future::poll_fn(|cx| deadline.poll(cx)).await;
-        assert!(start.elapsed() >= Duration::from_millis(1));
+        assert!(start.elapsed() >= Duration::from_millis(30));
+    }
+
+    #[tokio::test]
+    async fn a_deadline_moved_earlier_fires_there() {
+        let start = Instant::now();
+        let deadline = Deadline::new(Some(Duration::from_secs(3600)));
+        std::future::poll_fn(|cx| {
+            assert!(deadline.poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        deadline.set(Some(Duration::from_millis(5)));
+        std::future::poll_fn(|cx| deadline.poll(cx)).await;
+        assert!(start.elapsed() < Duration::from_secs(60));
     }
 }

@@ -76,7 +76,7 @@ impl Proxy {
         let varies = match door::decide(view.snapshot.https, site, dev, &request.conn, &request.head, client.https) {
             door::Door::Open => false,
             door::Door::OpenVaries => true,
-            door::Door::Answer(response) => return Ok(response),
+            door::Door::Answer(response) => return Ok(*response),
             door::Door::Refused(why) => return Err(why),
         };
         if found.alias

@@ -109,7 +109,8 @@ impl Endpoint {
     pub fn checkin(&self, mut connection: Connection) {
         let mut idle = self.idle.borrow_mut();
         // Bytes behind the response belong to no request.
-        if idle.len() < self.keepalive.idle * BURST && connection.wire.input.is_empty() && connection.wire.is_flushed() {
+        if idle.len() < self.keepalive.idle * BURST && connection.wire.input.is_empty() && connection.wire.is_flushed()
+        {
             connection.reused = true;
             idle.push(Idle { connection, since: clock::now() });
         }

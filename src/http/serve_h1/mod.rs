@@ -9,6 +9,8 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
+use bytes::{Buf, BytesMut};
+
 use self::answer::{After, Facts, close, drain, write};
 use self::receive::Conn;
 use super::connections::Connections;
@@ -114,7 +116,10 @@ pub(super) async fn serve<H: Handler>(
                 break;
             }
             After::Tunnel(tunnel) => {
-                tunnel::run(&mut conn.wire.borrow_mut(), tunnel, &conn.deadline, settings.timeouts.tunnel_idle).await;
+                // The request is over, so nobody else holds the connection.
+                if let Ok(Conn { wire, deadline, .. }) = Rc::try_unwrap(conn) {
+                    tunnel::run(wire.into_inner(), tunnel, &deadline, settings.timeouts.tunnel_idle).await;
+                }
                 break;
             }
             After::Abort => break,
@@ -137,57 +142,62 @@ async fn next_head(
         fields: settings.limits.header_fields,
         target: settings.limits.uri_bytes,
     };
-    let mut wire = conn.wire.borrow_mut();
     let mut seen = 0;
     // The head's own deadline starts with its first byte; a new connection has it from accept.
     let mut reading = first;
     if !first {
         conn.deadline.set(settings.timeouts.keep_alive);
     }
-    loop {
-        if wire.input.len() > seen {
-            if !reading {
-                reading = true;
-                conn.deadline.set(settings.timeouts.request_header);
-            }
-            if sniff {
-                match sniffed(&wire.input, h2) {
-                    Some(Sniffed::Tls) => return Next::TlsHello,
-                    Some(Sniffed::Http2) => return Next::Http2,
-                    Some(Sniffed::Unsure) => seen = wire.input.len(),
-                    None => {}
+    poll_fn(|cx| {
+        let mut wire = conn.wire.borrow_mut();
+        loop {
+            if wire.input.len() > seen {
+                if !reading {
+                    reading = true;
+                    conn.deadline.set(settings.timeouts.request_header);
                 }
-            }
-            // A head that drips in is not read again at every byte, only when its end may be there.
-            let ends = memchr::memmem::find(&wire.input[seen.saturating_sub(3)..], b"\n\r\n").is_some();
-            if (seen == 0 || ends || wire.input.len() > limits.bytes) && wire.input.len() > seen {
-                match h1::parse_request(&wire.input, &limits) {
-                    Ok(Parsed::Head(head, length)) => {
-                        drop(wire.input.split_to(length));
-                        return Next::Head(head);
-                    }
-                    Ok(Parsed::Partial) => {}
-                    Err(why) => return Next::Refused(why),
+                if let Some(next) = scan(&mut wire.input, seen, &limits, sniff, h2) {
+                    return Poll::Ready(next);
                 }
+                seen = wire.input.len();
             }
-            seen = wire.input.len();
-        }
-        let filled = poll_fn(|cx| {
             if !reading && connections.is_draining() {
-                return Poll::Ready(None);
+                return Poll::Ready(Next::Gone);
             }
             match wire.poll_fill(cx, READ) {
-                Poll::Ready(read) => Poll::Ready(Some(read)),
-                Poll::Pending => conn.deadline.poll(cx).map(|()| None),
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(_) => return Poll::Ready(Next::Gone),
+                Poll::Pending if conn.deadline.poll(cx).is_pending() => return Poll::Pending,
+                Poll::Pending if wire.input.is_empty() => return Poll::Ready(Next::Gone),
+                Poll::Pending => return Poll::Ready(Next::Refused(Why::TimeoutRequestHeader)),
             }
-        })
-        .await;
-        match filled {
-            Some(Ok(read)) if read > 0 => {}
-            Some(_) => return Next::Gone,
-            None if reading && !wire.input.is_empty() => return Next::Refused(Why::TimeoutRequestHeader),
-            None => return Next::Gone,
         }
+    })
+    .await
+}
+
+/// Looks at the bytes of a head, of which the first `seen` were looked at before; takes a whole one out.
+fn scan(input: &mut BytesMut, seen: usize, limits: &h1::Limits, sniff: bool, h2: bool) -> Option<Next> {
+    if sniff {
+        match sniffed(input, h2) {
+            Some(Sniffed::Tls) => return Some(Next::TlsHello),
+            Some(Sniffed::Http2) => return Some(Next::Http2),
+            Some(Sniffed::Unsure) => return None,
+            None => {}
+        }
+    }
+    // A head that drips in is not read again at every byte, only when its end may be there.
+    let ends = memchr::memmem::find(&input[seen.saturating_sub(3)..], b"\n\r\n").is_some();
+    if seen > 0 && !ends && input.len() <= limits.bytes {
+        return None;
+    }
+    match h1::parse_request(input, limits) {
+        Ok(Parsed::Head(head, length)) => {
+            input.advance(length);
+            Some(Next::Head(head))
+        }
+        Ok(Parsed::Partial) => None,
+        Err(why) => Some(Next::Refused(why)),
     }
 }
 

@@ -10,8 +10,8 @@ use crate::error::Why;
 use crate::h1::{self, Decoder, Step};
 use crate::http::body::{Body, Frame, NextFrame, Source};
 use crate::http::wire::Wire;
-use crate::http::{ConnInfo, Interim, Request, Settings};
-use crate::message::{Fields, Framing, RequestHead, Version};
+use crate::http::{ConnInfo, Interim, Request, SendInterim, Settings};
+use crate::message::{Framing, RequestHead, Version};
 use crate::net::{Deadline, clock};
 
 /// A body slower than this after [`SLOW_AFTER`] is given up: bytes a second.
@@ -47,7 +47,7 @@ impl Conn {
         Request { head, body, conn: info.clone(), deadline, interim }
     }
 
-    fn interim(self: Rc<Self>) -> Rc<dyn Fn(u16, &Fields)> {
+    fn interim(self: Rc<Self>) -> Rc<SendInterim> {
         Rc::new(move |status, fields| {
             let mut wire = self.wire.borrow_mut();
             if wire.has_room() {
