@@ -114,7 +114,7 @@ table! {
     TlsSniMismatch "tls.sni_mismatch" 421 Client "http_request_denied"
         "The Host is served with another certificate than the one of this connection." "Open a new connection for this host (RFC 9110 section 15.5.20).";
     TlsPlainHttp "tls.plain_http" 400 Client "http_request_error"
-        "Plain HTTP was sent to the TLS port." "Use https:// with this port.";
+        "Plain HTTP was sent to the TLS port: use https:// with it." "Correct the address, or send plain HTTP to the port of listeners.http.";
     UpstreamRefused "upstream.refused" 502 Upstream "connection_refused"
         "The backend refused the connection." "Start the backend, or mend the address in proxy or servers.";
     UpstreamUnreachable "upstream.unreachable" 502 Upstream "destination_unavailable"

@@ -93,7 +93,7 @@ fn the_least_config_is_one_site_with_every_default() {
     let config = good("[sites]\n\"app.localhost\" = 3000\n");
     let doors: Vec<_> = config.listeners.iter().map(|l| (&*l.name, l.addresses[0], l.tls, l.h2, l.h1)).collect();
     let any = BindAddress::Any;
-    assert_eq!(doors, [("http", any(80), false, false, true), ("https", any(443), true, true, true)]);
+    assert_eq!(doors, [("http", any(80), false, true, true), ("https", any(443), true, true, true)]);
     let site = &config.sites[0];
     assert_eq!(site.host, HostPattern::Exact("app.localhost".into()));
     assert_eq!((&site.tls, site.http), (&SiteTls::Auto, PlainMode::Redirect));
@@ -151,7 +151,7 @@ fn a_full_config_means_what_it_says() {
     let folder = path.parent().unwrap().to_path_buf();
     let config = load_fixture(&path).unwrap().config;
     let names: Vec<_> = config.listeners.iter().map(|l| (&*l.name, l.tls, l.h2, l.h1)).collect();
-    let expected = [("http", false, false, true), ("https", true, false, true), ("internal", false, false, true)];
+    let expected = [("http", false, true, true), ("https", true, false, true), ("internal", false, true, true)];
     assert_eq!(names, [&expected[..], &[("h2c", false, true, false)]].concat());
     assert_eq!(config.public_https_port, Some(8443));
     assert!(config.tls.only_tls13);

@@ -1,9 +1,7 @@
 //! One client connection from its first byte to its last.
 
-use std::future::poll_fn;
 use std::rc::Rc;
 
-use super::connections::Place;
 use super::serve_h1::{self, Outcome};
 use super::wire::Wire;
 use super::{ConnInfo, Handler, Shared, serve_h2};
@@ -19,18 +17,7 @@ pub struct Protocols {
 ///
 /// On a TLS connection ALPN has chosen the protocol. On a plain one the first bytes do: HTTP/1.1, or HTTP/2 by prior
 /// knowledge (RFC 9113 section 3.3); a TLS handshake on the plain door gets an alert and a log line.
-pub async fn connection<H: Handler>(
-    wire: Wire,
-    conn: Rc<ConnInfo>,
-    shared: &Rc<Shared<H>>,
-    place: &Place<'_>,
-    protocols: Protocols,
-) {
-    poll_fn(|cx| {
-        place.register(cx);
-        std::task::Poll::Ready(())
-    })
-    .await;
+pub async fn connection<H: Handler>(wire: Wire, conn: Rc<ConnInfo>, shared: &Rc<Shared<H>>, protocols: Protocols) {
     let h2 = match &conn.tls {
         Some(facts) => facts.h2,
         None => !protocols.h1,

@@ -30,6 +30,9 @@ const SEND_BUFFER: usize = 128 << 10;
 /// A silent connection is asked for a sign of life this often, while it has streams.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 
+/// How long an idle client may take to close after a GOAWAY.
+const GOAWAY_WAIT: Duration = Duration::from_millis(500);
+
 /// Streams run beside their connection on the same worker.
 #[derive(Clone, Copy)]
 struct Local;
@@ -76,13 +79,14 @@ pub(super) async fn serve<H: Handler>(wire: Wire, info: Rc<ConnInfo>, shared: &R
         let is_active = active.get() > 0;
         if is_active != was_active {
             was_active = is_active;
-            idle.set((!is_active).then_some(settings.h2_keep_alive));
+            let wait = if told { GOAWAY_WAIT } else { settings.h2_keep_alive };
+            idle.set((!is_active).then_some(wait));
         }
         if !told && (shared.connections.is_draining() || (!is_active && idle.poll(cx).is_ready())) {
             told = true;
             connection.as_mut().graceful_shutdown();
-            // What is still open after this is a client that does not answer.
-            idle.set(Some(settings.h2_keep_alive));
+            // A client without streams that does not answer the GOAWAY is not waited for.
+            idle.set(Some(GOAWAY_WAIT));
             return connection.as_mut().poll(cx).map(|_| ());
         }
         if told && active.get() == 0 && idle.poll(cx).is_ready() { Poll::Ready(()) } else { Poll::Pending }
@@ -114,16 +118,12 @@ async fn answer<H: Handler>(
 ) -> Result<http::Response<Outgoing>, Infallible> {
     let deadline = Rc::new(Deadline::default());
     let (parts, incoming) = request.into_parts();
-    let response = match head(parts, &incoming, &shared.settings) {
-        Ok(head) => {
-            let body = match head.framing {
-                Framing::None => Body::Empty,
-                _ => Body::Stream(Box::new(Receive {
-                    incoming,
-                    deadline: deadline.clone(),
-                    idle: shared.settings.timeouts.request_body_idle,
-                })),
-            };
+    let request = match head(parts, &incoming, &shared.settings) {
+        Ok(head) => receive(head, incoming, &deadline, &shared.settings).await,
+        Err(why) => Err(why),
+    };
+    let response = match request {
+        Ok((head, body)) => {
             shared.handler.handle(Request { head, body, conn, deadline: deadline.clone(), interim: None }).await
         }
         Err(why) => shared.handler.refuse(&conn, why),
@@ -133,12 +133,41 @@ async fn answer<H: Handler>(
     Ok(outgoing(response, deadline, idle, stream))
 }
 
+/// The body of a request, if it has one.
+async fn receive(
+    mut head: RequestHead,
+    incoming: Incoming,
+    deadline: &Rc<Deadline>,
+    settings: &Settings,
+) -> Result<(RequestHead, Body), Why> {
+    let idle = settings.timeouts.request_body_idle;
+    if head.framing == Framing::None {
+        return Ok((head, Body::Empty));
+    }
+    let mut body = Body::Stream(Box::new(Receive { incoming, deadline: deadline.clone(), idle }));
+    if head.framing == Framing::Length(0) {
+        // The promise of no body is checked before anything is sent on: the server would have the whole request at once.
+        deadline.set(idle);
+        while let Some(frame) = poll_fn(|cx| body.poll_frame(cx)).await {
+            match frame? {
+                Frame::Data(data) if !data.is_empty() => return Err(Why::RequestFraming),
+                _ => {}
+            }
+        }
+        head.framing = Framing::None;
+    }
+    Ok((head, body))
+}
+
 /// An HTTP/2 head in our representation. hyper has checked pseudo-fields, names and values, and refuses
 /// connection-specific fields (RFC 9113 section 8.2.2).
 fn head(parts: http::request::Parts, incoming: &Incoming, settings: &Settings) -> Result<RequestHead, Why> {
     let limits = &settings.limits;
     if parts.method == Method::CONNECT {
         return Err(Why::RequestConnect);
+    }
+    if !matches!(parts.uri.scheme_str(), Some("http" | "https")) {
+        return Err(Why::RequestTarget);
     }
     if parts.headers.len() > limits.header_fields {
         return Err(Why::LimitHeaderFields);

@@ -12,6 +12,7 @@ pub enum Known {
     TransferEncoding,
     Upgrade,
     KeepAlive,
+    Http2Settings,
     ProxyConnection,
     Te,
     Expect,
@@ -72,6 +73,7 @@ impl Known {
                 | Known::TransferEncoding
                 | Known::Upgrade
                 | Known::KeepAlive
+                | Known::Http2Settings
                 | Known::ProxyConnection
                 | Known::Te
                 | Known::ProxyAuthorization
@@ -107,6 +109,7 @@ fn exact(name: &[u8]) -> Known {
             Known::Other => forwarded_prefix(name),
             known => known,
         },
+        (14, b'h') => is("http2-settings", Known::Http2Settings),
         (14, b'c') => is("content-length", Known::ContentLength),
         (14, b'x') => match is("x-original-url", Known::ForwardingFamily) {
             Known::Other => forwarded_prefix(name),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -19,6 +19,9 @@ use crate::tls::TlsFacts;
 /// Lines waiting to be written. When the reader is slower than the traffic, further lines are counted and dropped:
 /// requests do not wait for a log.
 const QUEUE: usize = 8192;
+
+/// How long the end of the process waits for the last lines.
+const LAST_WAIT: Duration = Duration::from_secs(1);
 
 /// One request, as the formats see it.
 #[derive(Debug, Default)]
@@ -49,13 +52,23 @@ pub struct AccessLog {
     format: LogFormat,
     redact: Arc<Redact>,
     sites: Arc<[String]>,
-    lines: SyncSender<String>,
+    lines: SyncSender<Message>,
     dropped: Arc<AtomicU64>,
 }
 
-/// The writing side: dropped logs first, then joined, nothing is lost at a stop.
+/// What the writing thread is told.
 #[derive(Debug)]
-pub struct Writer(JoinHandle<()>);
+enum Message {
+    Line(String),
+    Stop,
+}
+
+/// The writing side.
+#[derive(Debug)]
+pub struct Writer {
+    lines: SyncSender<Message>,
+    thread: JoinHandle<()>,
+}
 
 impl AccessLog {
     /// Opens the output. `sites`: the names that [`Line::site`] indexes.
@@ -84,7 +97,8 @@ impl AccessLog {
             let dropped = dropped.clone();
             std::thread::Builder::new().name("access-log".into()).spawn(move || write_all(queue, out, &dropped))?
         };
-        Ok((AccessLog { format, redact: Arc::new(redact.clone()), sites, lines, dropped }, Writer(writer)))
+        let writer = Writer { lines: lines.clone(), thread: writer };
+        Ok((AccessLog { format, redact: Arc::new(redact.clone()), sites, lines, dropped }, writer))
     }
 
     /// Queues the line of one request.
@@ -98,7 +112,7 @@ impl AccessLog {
             LogFormat::Text => self.text(&line),
             LogFormat::Json | LogFormat::Auto => self.json(&line),
         };
-        if self.lines.try_send(text).is_err() {
+        if self.lines.try_send(Message::Line(text)).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -220,26 +234,37 @@ fn mask_query(target: &mut String, names: &[String]) {
 }
 
 impl Writer {
-    /// Waits until everything queued is written. Every [`AccessLog`] must have been dropped.
-    pub fn join(self) {
-        // A writer that panicked has nothing left to write.
-        let _ = self.0.join();
+    /// Writes everything queued so far and ends. A reader that does not take it is given up after [`LAST_WAIT`].
+    pub fn stop(self) {
+        if self.lines.try_send(Message::Stop).is_ok() {
+            let until = Instant::now() + LAST_WAIT;
+            while !self.thread.is_finished() && Instant::now() < until {
+                std::thread::park_timeout(Duration::from_millis(2));
+            }
+        }
     }
 }
 
-fn write_all(queue: Receiver<String>, out: Box<dyn Write + Send>, dropped: &AtomicU64) {
+fn write_all(queue: Receiver<Message>, out: Box<dyn Write + Send>, dropped: &AtomicU64) {
     let mut out = io::BufWriter::with_capacity(64 << 10, out);
-    while let Ok(line) = queue.recv() {
-        // A reader that went away does not end the proxy.
-        let _ = out.write_all(line.as_bytes());
-        while let Ok(line) = queue.try_recv() {
-            let _ = out.write_all(line.as_bytes());
+    // One wait, then everything that is there, then one write.
+    while let Ok(first) = queue.recv() {
+        let mut stop = false;
+        for message in std::iter::once(first).chain(queue.try_iter()) {
+            match message {
+                // A reader that went away does not end the proxy.
+                Message::Line(line) => drop(out.write_all(line.as_bytes())),
+                Message::Stop => stop = true,
+            }
         }
         let lost = dropped.swap(0, Ordering::Relaxed);
         if lost > 0 {
             tracing::warn!("access log: {lost} lines dropped, the output is slower than the traffic");
         }
         let _ = out.flush();
+        if stop {
+            return;
+        }
     }
 }
 
@@ -269,8 +294,7 @@ mod tests {
         let (log, writer) =
             AccessLog::open(format, &output, &Redact::default(), Arc::from(["a.test".to_string()])).unwrap();
         log.write(line());
-        drop(log);
-        writer.join();
+        writer.stop();
         std::fs::read_to_string(path).unwrap()
     }
 

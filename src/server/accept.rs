@@ -1,9 +1,11 @@
 //! From a listening socket to a served connection.
 
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -17,7 +19,7 @@ use crate::http::wire::Wire;
 use crate::http::{ConnInfo, Shared};
 use crate::net::Io;
 use crate::proxy::Proxy;
-use crate::tls::{Acceptor, HandshakeError};
+use crate::tls::{Acceptor, HandshakeError, TlsFacts};
 
 /// How long accepting rests when there are no descriptors or no room.
 const REST: Duration = Duration::from_millis(20);
@@ -146,18 +148,26 @@ pub(super) fn take(handed: Handed, doors: &[Rc<Facts>], seat: &Rc<Seat>, shared:
 async fn connection(tcp: TcpStream, peer: SocketAddr, door: Rc<Facts>, seat: Rc<Seat>, shared: Rc<Shared<Proxy>>) {
     let place = shared.connections.enter();
     seat.publish(shared.connections.open());
-    match &door.acceptor {
-        None => {
-            let conn = Rc::new(ConnInfo::new(peer, door.local, door.index, None));
-            serve::connection(Wire::new(Io::Tcp(tcp)), conn, &shared, &place, door.protocols).await;
-        }
+    poll_fn(|cx| {
+        place.register(cx);
+        Poll::Ready(())
+    })
+    .await;
+    let established = match &door.acceptor {
+        None => Some((Io::Tcp(tcp), None)),
         Some(acceptor) => {
             // The handshake's state is large and short-lived: it does not stay in the connection's task.
-            if let Some((io, facts)) = Box::pin(handshake(tcp, peer, acceptor, &door, &shared)).await {
-                let conn = Rc::new(ConnInfo::new(peer, door.local, door.index, Some(facts)));
-                serve::connection(Wire::new(io), conn, &shared, &place, door.protocols).await;
-            }
+            let mut shaking = Box::pin(handshake(tcp, peer, acceptor, &door, &shared));
+            poll_fn(|cx| match shaking.as_mut().poll(cx) {
+                Poll::Pending if shared.connections.is_draining() => Poll::Ready(None),
+                shaken => shaken,
+            })
+            .await
         }
+    };
+    if let Some((io, tls)) = established {
+        let conn = Rc::new(ConnInfo::new(peer, door.local, door.index, tls));
+        serve::connection(Wire::new(io), conn, &shared, door.protocols).await;
     }
     drop(place);
     seat.publish(shared.connections.open());
@@ -169,7 +179,7 @@ async fn handshake(
     acceptor: &Acceptor,
     door: &Rc<Facts>,
     shared: &Rc<Shared<Proxy>>,
-) -> Option<(Io, crate::tls::TlsFacts)> {
+) -> Option<(Io, Option<TlsFacts>)> {
     let accepting = acceptor.accept(tcp);
     let accepted = match shared.settings.timeouts.handshake {
         None => accepting.await,
@@ -182,7 +192,7 @@ async fn handshake(
         },
     };
     match accepted {
-        Ok((tls, facts)) => Some((Io::Tls(Box::new(tls)), facts)),
+        Ok((tls, facts)) => Some((Io::Tls(Box::new(tls)), Some(facts))),
         Err(HandshakeError::NotTls { io, read }) => {
             let mut wire = Wire::new(Io::Tcp(io));
             wire.input = BytesMut::from(&read[..]);

@@ -101,7 +101,7 @@ impl Bound {
         announce(&snapshot);
         signals.wait_and_drain(workers, snapshot.config.server.shutdown_grace);
         if let Some(writer) = writer {
-            writer.join();
+            writer.stop();
         }
         Ok(())
     }

@@ -53,9 +53,8 @@ async fn run(listener: std::net::TcpListener, address: SocketAddr) -> io::Result
         let shared = shared.clone();
         tokio::task::spawn_local(async move {
             let conn = Rc::new(ConnInfo::new(peer, address, 0, None));
-            let place = shared.connections.enter();
             let wire = Wire::new(Io::Tcp(tcp));
-            serve::connection(wire, conn, &shared, &place, Protocols { h1: true, h2: false }).await;
+            serve::connection(wire, conn, &shared, Protocols { h1: true, h2: false }).await;
         });
     }
 }

@@ -46,6 +46,5 @@ pub(super) async fn serve(
 ) {
     tracing::info!("{peer}: plain HTTP on the TLS port {}", local.port());
     let conn = Rc::new(ConnInfo::new(peer, local, index, None));
-    let place = shared.connections.enter();
-    serve::connection(wire, conn, shared, &place, Protocols { h1: true, h2: false }).await;
+    serve::connection(wire, conn, shared, Protocols { h1: true, h2: false }).await;
 }

@@ -23,7 +23,7 @@ const READ_LARGE: usize = 128 << 10;
 /// A server may send this many interim responses before its answer.
 const MAX_INTERIM: usize = 16;
 /// A server that says nothing about `Expect: 100-continue` gets the body after this (RFC 9110 section 10.1.1).
-const CONTINUE_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
+const CONTINUE_WAIT: std::time::Duration = std::time::Duration::from_millis(300);
 
 /// A server's answer.
 #[derive(Debug)]
@@ -195,7 +195,11 @@ impl Sending {
             match self.upload.poll_frame(cx) {
                 Poll::Pending => break,
                 Poll::Ready(Some(Ok(Frame::Data(data)))) => {
-                    if self.chunked && !data.is_empty() {
+                    // An empty chunk would end the body.
+                    if data.is_empty() {
+                        continue;
+                    }
+                    if self.chunked {
                         h1::write_chunk_head(wire.output(), data.len());
                     }
                     wire.put(data, if self.chunked { b"\r\n" } else { b"" });

