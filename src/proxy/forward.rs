@@ -9,7 +9,7 @@ use crate::error::Why;
 use crate::http::body::Body;
 use crate::http::headers::remove_hop_by_hop;
 use crate::http::{Request, Response};
-use crate::message::{Framing, Method, RequestHead};
+use crate::message::{Framing, RequestHead};
 use crate::upstream::{self, Answer, Cluster, Ongoing, Outgoing, Retry, Upload, Waits};
 
 /// Tries beyond the first (`retries.attempts`).
@@ -40,7 +40,7 @@ pub(super) async fn forward(
     };
     let mut upload = Upload::new(std::mem::replace(&mut request.body, Body::Empty), route.limits.body);
     // Doing it twice must be harmless, or it is not done twice.
-    let once = matches!(request.head.method, Method::POST | Method::PATCH) || !request.head.is_idempotent();
+    let once = !request.head.is_idempotent();
     let mut tried: Vec<usize> = Vec::new();
     let mut fresh = false;
     cluster.note_request();

@@ -94,6 +94,10 @@ pub(super) async fn write(conn: &Conn, mut response: Response, facts: Facts, set
 
 fn write_head(out: &mut Vec<u8>, response: &mut Response, facts: Facts, body: Option<(Option<u64>, bool)>, keep: bool) {
     h1::write_status_line(out, response.status);
+    if response.status == 204 {
+        // RFC 9110 section 8.6: no Content-Length here, whatever the backend says.
+        response.fields.remove(Known::ContentLength);
+    }
     match body {
         Some((None, _)) => response.fields.remove(Known::ContentLength),
         Some((Some(length), _)) if !response.fields.has(Known::ContentLength) => h1::write_length(out, length),
