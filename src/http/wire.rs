@@ -69,6 +69,11 @@ impl Wire {
         self.written == self.output.len() && self.piece.is_empty() && self.tail.is_empty()
     }
 
+    /// Bytes that wait to be written.
+    pub fn pending(&self) -> usize {
+        self.output.len() - self.written + self.piece.len() + self.tail.len()
+    }
+
     /// Bytes that may be added before a flush is worth its system call.
     pub fn has_room(&self) -> bool {
         self.piece.is_empty() && self.tail.is_empty() && self.output.len() - self.written < COPY

@@ -112,7 +112,10 @@ pub(super) async fn serve<H: Handler>(
                 break;
             }
             After::Close => {
-                let _ = poll_fn(|cx| conn.wire.borrow_mut().poll_shutdown(cx)).await;
+                // Closing a plain socket says FIN by itself; TLS has its own word for it.
+                if info.tls.is_some() {
+                    let _ = poll_fn(|cx| conn.wire.borrow_mut().poll_shutdown(cx)).await;
+                }
                 break;
             }
             After::Tunnel(tunnel) => {

@@ -1,8 +1,8 @@
 //! One HTTP/2 connection (RFC 9113): hyper speaks the protocol, this file converts at its edge.
 
+mod batch;
 mod inbound;
 mod outbound;
-mod prefixed;
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -15,8 +15,8 @@ use std::time::Duration;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
+use self::batch::Batch;
 use self::outbound::{Outgoing, outgoing};
-use self::prefixed::Prefixed;
 use super::wire::Wire;
 use super::{ConnInfo, Handler, Request, Shared};
 use crate::net::Deadline;
@@ -68,12 +68,15 @@ pub(super) async fn serve<H: Handler>(wire: Wire, info: Rc<ConnInfo>, shared: &R
             Box::pin(answer(shared.clone(), info.clone(), request, stream))
         })
     };
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(Prefixed::new(wire)), service));
+    let batch = Batch::new(wire);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(batch.clone()), service));
     let idle = Deadline::new(settings.timeouts.request_header);
-    let (mut was_active, mut told) = (false, false);
+    let (mut was_active, mut told, mut over) = (false, false, false);
     poll_fn(|cx| {
-        if connection.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(());
+        over = over || connection.as_mut().poll(cx).is_ready();
+        let sent = batch.poll_send(cx);
+        if over || matches!(sent, Poll::Ready(Err(_))) {
+            return sent.map(|_| ());
         }
         // An idle connection is closed in order: GOAWAY, then the end.
         let is_active = active.get() > 0;
@@ -87,7 +90,8 @@ pub(super) async fn serve<H: Handler>(wire: Wire, info: Rc<ConnInfo>, shared: &R
             connection.as_mut().graceful_shutdown();
             // A client without streams that does not answer the GOAWAY is not waited for.
             idle.set(Some(GOAWAY_WAIT));
-            return connection.as_mut().poll(cx).map(|_| ());
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
         if told && active.get() == 0 && idle.poll(cx).is_ready() { Poll::Ready(()) } else { Poll::Pending }
     })
