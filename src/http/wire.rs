@@ -33,8 +33,12 @@ impl Wire {
         Wire { io, input: BytesMut::new(), output: Vec::new(), written: 0, piece: Bytes::new(), tail: b"" }
     }
 
-    /// Reads once, up to `room` bytes, to the end of `input`. Zero is the end of the stream.
+    /// Reads once, up to `room` bytes, to the end of `input`. Zero is the end of the stream. A connection that waits for
+    /// its first byte holds no buffer.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
+        if self.input.capacity() == 0 {
+            ready!(self.io.poll_readable(cx))?;
+        }
         if self.input.capacity() - self.input.len() < room / 2 + 1 {
             self.input.reserve(room);
         }

@@ -26,6 +26,15 @@ impl Io {
         }
     }
 
+    /// Ready when a read may find something, without a buffer to read into.
+    pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Io::Tcp(tcp) => tcp.poll_read_ready(cx),
+            Io::Unix(unix) => unix.poll_read_ready(cx),
+            Io::Tls(tls) => Pin::new(&mut **tls).poll_fill_buf(cx).map_ok(|_| ()),
+        }
+    }
+
     /// True when the peer has closed or sent something unasked while the connection was idle, as far as the runtime has
     /// heard (`ask_kernel`: asks the kernel too, at the price of a system call).
     pub fn is_stale(&self, ask_kernel: bool) -> bool {

@@ -151,6 +151,7 @@ async fn next_head(
     if !first {
         conn.deadline.set(settings.timeouts.keep_alive);
     }
+    conn.wire.borrow_mut().release_buffers();
     poll_fn(|cx| {
         let mut wire = conn.wire.borrow_mut();
         loop {
