@@ -1,5 +1,6 @@
 //! A connection with its buffers: bytes that came in, and bytes that have to go out.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
@@ -12,6 +13,15 @@ use crate::net::Io;
 
 /// Data up to this size is copied behind what waits to be written; larger pieces are written from where they are.
 const COPY: usize = 8 << 10;
+
+/// Buffers kept for the next connection with something to read, per worker.
+const SPARES: usize = 64;
+/// Larger ones are not kept.
+const SPARE_SIZE: usize = 16 << 10;
+
+thread_local! {
+    static SPARE: RefCell<Vec<(BytesMut, Vec<u8>)>> = const { RefCell::new(Vec::new()) };
+}
 
 /// One connection, either side. Nothing in it is HTTP.
 #[derive(Debug)]
@@ -38,6 +48,7 @@ impl Wire {
     pub fn poll_fill(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
         if self.input.capacity() == 0 {
             ready!(self.io.poll_readable(cx))?;
+            self.borrow_buffers();
         }
         if self.input.capacity() - self.input.len() < room / 2 + 1 {
             self.input.reserve(room);
@@ -126,13 +137,28 @@ impl Wire {
 
     /// Gives the buffers back while the connection is idle.
     pub fn release_buffers(&mut self) {
-        if self.input.is_empty() {
-            self.input = BytesMut::new();
+        if !self.input.is_empty() || !self.is_flushed() {
+            return;
         }
-        if self.is_flushed() {
-            self.output = Vec::new();
-            self.written = 0;
-            self.piece = Bytes::new();
+        let (input, output) = (std::mem::take(&mut self.input), std::mem::take(&mut self.output));
+        self.written = 0;
+        if input.capacity() <= SPARE_SIZE && output.capacity() <= SPARE_SIZE {
+            SPARE.with_borrow_mut(|spare| {
+                if spare.len() < SPARES {
+                    spare.push((input, output));
+                }
+            });
+        }
+    }
+
+    /// Takes the buffers that a connection of this worker gave back last: they are still in the processor's cache.
+    fn borrow_buffers(&mut self) {
+        if let Some((input, mut output)) = SPARE.with_borrow_mut(Vec::pop) {
+            self.input = input;
+            if self.output.capacity() == 0 {
+                output.clear();
+                self.output = output;
+            }
         }
     }
 
