@@ -56,4 +56,4 @@ EXPOSE 80/tcp 443/tcp 443/udp
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 CMD ["/usr/bin/vestibule", "health"]
 ENTRYPOINT ["/usr/bin/vestibule"]
-CMD ["run", "--config", "/etc/vestibule/vestibule.toml"]
+CMD ["run"]

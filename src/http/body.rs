@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -26,6 +27,9 @@ pub trait Source {
 
     /// Bytes still to come, where that is known.
     fn length(&self) -> Option<u64>;
+
+    /// How long a request body may stand still, where the route says so.
+    fn set_idle(&mut self, _: Option<Duration>) {}
 
     /// Tells a client that waits for it to send its body (`100 Continue`). Only request bodies of HTTP/1.1 do something.
     fn proceed(&mut self) {}
@@ -68,6 +72,13 @@ impl Body {
 
     pub fn is_empty(&self) -> bool {
         self.length() == Some(0)
+    }
+
+    /// How long it may stand still, from a request's route.
+    pub fn set_idle(&mut self, idle: Option<Duration>) {
+        if let Body::Stream(source) = self {
+            source.set_idle(idle);
+        }
     }
 
     /// Tells a client that waits for it to send its body.

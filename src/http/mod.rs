@@ -15,6 +15,7 @@ pub mod wire;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::config::{Limits, Timeouts};
 use crate::error::Why;
@@ -84,12 +85,22 @@ pub struct Response {
     pub tunnel: Option<Tunnel>,
     /// The connection cannot be used for another request.
     pub close: bool,
+    /// How long its body may stand still, where the route says so; else what `[defaults]` says.
+    pub idle: Option<Option<Duration>>,
     pub on_end: Option<OnEnd>,
 }
 
 impl Response {
     pub fn new(status: u16) -> Response {
-        Response { status, fields: Fields::default(), body: Body::Empty, tunnel: None, close: false, on_end: None }
+        Response {
+            status,
+            fields: Fields::default(),
+            body: Body::Empty,
+            tunnel: None,
+            close: false,
+            idle: None,
+            on_end: None,
+        }
     }
 }
 
@@ -139,7 +150,7 @@ pub struct Settings {
     pub timeouts: Timeouts,
     pub limits: Limits,
     /// Idle time of an HTTP/2 connection without streams.
-    pub h2_keep_alive: std::time::Duration,
+    pub h2_keep_alive: Duration,
 }
 
 /// What every connection of a worker shares.

@@ -13,6 +13,8 @@ const READ: usize = 8 << 10;
 /// The server's side of a tunnel, with what it sent behind its 101.
 pub struct Tunnel {
     pub wire: Wire,
+    /// Silence after which it is closed; `None` is never.
+    pub idle: Option<Duration>,
     /// Dropped when the tunnel ends: what counts it as a request in flight.
     pub guard: Box<dyn std::any::Any>,
     /// The protocol both sides agreed on, as the 101 names it.
@@ -68,9 +70,9 @@ impl Direction {
     }
 }
 
-/// Passes bytes until both directions are closed, one side breaks, or nothing moved for `idle`.
-pub(super) async fn run(mut client: Wire, tunnel: Tunnel, deadline: &Deadline, idle: Option<Duration>) {
-    let Tunnel { wire: mut server, guard: _guard, .. } = tunnel;
+/// Passes bytes until both directions are closed, one side breaks, or nothing moved for the tunnel's `idle`.
+pub(super) async fn run(mut client: Wire, tunnel: Tunnel, deadline: &Deadline) {
+    let Tunnel { wire: mut server, idle, guard: _guard, .. } = tunnel;
     let (mut up, mut down) = (Direction::default(), Direction::default());
     deadline.set(idle);
     poll_fn(|cx| {

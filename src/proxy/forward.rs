@@ -36,8 +36,9 @@ pub(super) async fn forward(
     let waits = Waits {
         connect: route.timeouts.connect,
         response_header: route.timeouts.response_header,
-        response_body_idle: route.timeouts.response_body_idle,
+        tunnel_idle: route.timeouts.tunnel_idle,
     };
+    request.body.set_idle(route.timeouts.request_body_idle);
     let mut upload = Upload::new(std::mem::replace(&mut request.body, Body::Empty), route.limits.body);
     // Doing it twice must be harmless, or it is not done twice.
     let once = !request.head.is_idempotent();
@@ -74,7 +75,7 @@ pub(super) async fn forward(
         match upstream::exchange(outgoing, ongoing).await {
             Ok(answer) => {
                 record.answered();
-                return Ok(response(answer));
+                return Ok(response(answer, route));
             }
             Err(failure) => {
                 upload = failure.upload;
@@ -109,12 +110,13 @@ fn target<'h>(route: &Route, head: &'h RequestHead) -> Result<Cow<'h, [u8]>, Why
     }
 }
 
-fn response(answer: Answer) -> Response {
+fn response(answer: Answer, route: &Route) -> Response {
     let Answer { mut head, body, tunnel } = answer;
     remove_hop_by_hop(&mut head.fields, head.nominates);
     let mut response = Response::new(head.status);
     response.fields = head.fields;
     response.body = body;
+    response.idle = Some(route.timeouts.response_body_idle);
     response.tunnel = tunnel;
     response
 }

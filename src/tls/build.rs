@@ -260,7 +260,7 @@ fn not_allowed(host: &HostPattern, site: &Site, config: &Config, dev: &DevLeaves
         .label("its root is limited to local names, and clients enforce that");
     if config.dev_ca.extra_domains.iter().any(|extra| names::is_within(domain, extra)) && dev.ca.stored {
         return found.note("dev_ca.extra_domains has the domain, but the root was made before it was added").help(
-            "remove root.crt and root.key from the development CA's folder, start again, then `vestibule trust`",
+            "remove root.crt and root.key from the development CA's folder, start again, and trust the new root",
         );
     }
     found

@@ -198,7 +198,11 @@ fn broken(dir: &Path, why: &str) -> Diagnostic {
     Diagnostic::error("dev-ca-broken", format!("the development CA in {} cannot be used", dir.display()))
         .note(why)
         .note("it is not overwritten: browsers may trust it")
-        .help(format!("to start with a new one: rm {} {}, then `vestibule trust`", cert.display(), key.display()))
+        .help(format!(
+            "to start with a new one: rm {} {}; clients must then trust the new root",
+            cert.display(),
+            key.display()
+        ))
 }
 
 /// A new root: ECDSA P-256, ten years, no further authority below it (path length 0).

@@ -269,7 +269,12 @@ fn answer(
         if !asked_upgrade || !protocol.is_some_and(|p| p.eq_ignore_ascii_case(b"websocket")) {
             return Err(Failure { why: Why::UpstreamUpgrade, retry: Retry::No, upload: sending.upload });
         }
-        let tunnel = Tunnel { wire: connection.wire, protocol: "websocket", guard: Box::new(in_flight) };
+        let tunnel = Tunnel {
+            wire: connection.wire,
+            protocol: "websocket",
+            idle: waits.tunnel_idle,
+            guard: Box::new(in_flight),
+        };
         return Ok(Answer { head, body: Body::Empty, tunnel: Some(tunnel) });
     }
     if let Some(hint) = head.fields.get(Known::KeepAlive).and_then(keep_alive_timeout) {

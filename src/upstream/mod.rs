@@ -89,5 +89,5 @@ impl Cluster {
 pub struct Waits {
     pub connect: Option<Duration>,
     pub response_header: Option<Duration>,
-    pub response_body_idle: Option<Duration>,
+    pub tunnel_idle: Option<Duration>,
 }

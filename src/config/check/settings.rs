@@ -7,10 +7,10 @@ use crate::config::diagnostics::Diagnostic;
 use crate::config::value::Table;
 use crate::config::{ForwardedStyle, Forwarding, Limits, PlainMode, Timeouts};
 
-/// Timeouts that are over before a route is known.
-const BEFORE_ROUTE_TIMEOUTS: &[&str] = &["handshake", "request_header", "keep_alive"];
-/// Limits that are checked before a route is known.
-const BEFORE_ROUTE_LIMITS: &[&str] = &["header_bytes", "header_fields", "uri_bytes"];
+/// Timeouts that are over before a site is known.
+const EARLY_TIMEOUTS: &[&str] = &["handshake", "request_header", "keep_alive"];
+/// Limits that are checked before a site is known.
+const EARLY_LIMITS: &[&str] = &["header_bytes", "header_fields", "uri_bytes"];
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Settings {
@@ -46,21 +46,32 @@ impl Checker<'_> {
         settings
     }
 
+    /// The settings of a site, on top of `[defaults]`.
+    pub(super) fn site_settings(&mut self, table: &Table, defaults: &Settings) -> Settings {
+        self.without_effect(table, "a site");
+        self.settings(table, defaults)
+    }
+
     /// The settings of a route: timeouts and limits only.
     pub(super) fn route_settings(&mut self, table: &Table, inherited: &Settings) -> Settings {
         let mut settings = inherited.clone();
         bounds(table, &mut settings);
-        for (group, keys) in [("timeouts", BEFORE_ROUTE_TIMEOUTS), ("limits", BEFORE_ROUTE_LIMITS)] {
+        self.without_effect(table, "a route");
+        settings
+    }
+
+    /// Says which timeouts and limits come too late here: a connection and a head are bounded before a site is known.
+    fn without_effect(&mut self, table: &Table, place: &str) {
+        for (group, keys) in [("timeouts", EARLY_TIMEOUTS), ("limits", EARLY_LIMITS)] {
             let Some(table) = table.table(group) else { continue };
             for key in keys {
                 let Some(entry) = table.entry(key) else { continue };
-                let diagnostic = Diagnostic::warning("no-effect", format!("`{key}` has no effect on a route"))
-                    .label("over before the route is known")
-                    .help(format!("put it into the `{group}` of the site or of `[defaults]`"));
+                let diagnostic = Diagnostic::warning("no-effect", format!("`{key}` has no effect on {place}"))
+                    .label("over before the host is known")
+                    .help(format!("put it into the `{group}` of `[defaults]`"));
                 self.report(diagnostic, entry.key_at);
             }
         }
-        settings
     }
 }
 

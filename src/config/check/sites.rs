@@ -97,7 +97,7 @@ impl Checker<'_> {
                 .help("`aliases_redirect = false` serves the site under its aliases");
             self.report(diagnostic, entry.key_at);
         }
-        let mut settings = self.settings(table, defaults);
+        let mut settings = self.site_settings(table, defaults);
         let tls = self.site_tls(table);
         if tls == SiteTls::Off {
             settings.http = self.without_tls(table, settings.http);

@@ -67,7 +67,7 @@ static LISTENERS: Table = Table { other: Some(LISTENER_VALUE), keys: &[
 static LISTENER: Table = Table { other: None, keys: &[
     key("address", OneOf(&[Text("an address"), List(&Text("an address"))]), "", "Addresses to bind; \":80\" is every address."),
     key("tls", Bool, "false", "TLS ends here; `https` always has it and `http` never."),
-    key("protocols", List(&words(&["h2", "http/1.1"])), "['h2', 'http/1.1']", "HTTP versions; a plain door has only http/1.1 unless told."),
+    key("protocols", List(&words(&["h2", "http/1.1"])), "['h2', 'http/1.1']", "HTTP versions; on a plain door h2 is h2c by prior knowledge."),
     later("http3", Bool, "false", "HTTP/3 on the UDP port of the same number."),
     later("proxy_protocol", OneOf(&[OFF, Kind::Table(&PROXY_PROTOCOL)]), "'off'", "The PROXY protocol of a balancer in front."),
 ] };

@@ -64,13 +64,14 @@ pub(super) async fn write(conn: &Conn, mut response: Response, facts: Facts, set
         let out = wire.output();
         write_head(out, &mut response, facts, if bodiless { None } else { Some((length, chunked)) }, keep);
     }
-    conn.deadline.set(settings.timeouts.response_body_idle);
+    let idle = response.idle.unwrap_or(settings.timeouts.response_body_idle);
+    conn.deadline.set(idle);
     let on_end = response.on_end.take();
     let mut sent = 0;
     let cut = if bodiless {
         poll_fn(|cx| conn.poll_flush(cx)).await.err().map(|_| Why::ClientGone)
     } else {
-        pump(conn, &mut response.body, chunked, settings, &mut sent).await.err()
+        pump(conn, &mut response.body, chunked, idle, &mut sent).await.err()
     };
     if let Some(OnEnd(on_end)) = on_end {
         on_end(Ended { bytes: sent, cut });
@@ -120,8 +121,7 @@ fn write_head(out: &mut Vec<u8>, response: &mut Response, facts: Facts, body: Op
 }
 
 /// Moves a response body to the client, one piece at a time: what the client does not take is not read from the backend.
-async fn pump(conn: &Conn, body: &mut Body, chunked: bool, settings: &Settings, sent: &mut u64) -> Result<(), Why> {
-    let idle = settings.timeouts.response_body_idle;
+async fn pump(conn: &Conn, body: &mut Body, chunked: bool, idle: Option<Duration>, sent: &mut u64) -> Result<(), Why> {
     let mut ended = false;
     poll_fn(|cx| {
         loop {

@@ -109,6 +109,10 @@ impl Source for Receive {
         }
     }
 
+    fn set_idle(&mut self, idle: Option<Duration>) {
+        self.idle = idle;
+    }
+
     fn length(&self) -> Option<u64> {
         self.length
     }

@@ -158,6 +158,10 @@ impl Source for Receive {
         }
     }
 
+    fn set_idle(&mut self, idle: Option<Duration>) {
+        self.idle = idle;
+    }
+
     fn length(&self) -> Option<u64> {
         hyper::body::Body::size_hint(&self.incoming).exact()
     }

@@ -132,7 +132,7 @@ async fn answer<H: Handler>(
         }
         Err(why) => shared.handler.refuse(&conn, why),
     };
-    let idle = shared.settings.timeouts.response_body_idle;
+    let idle = response.idle.unwrap_or(shared.settings.timeouts.response_body_idle);
     deadline.set(idle);
     Ok(outgoing(response, deadline, idle, stream))
 }
