@@ -1,0 +1,5 @@
+//! Tests over the whole crate, in one binary.
+
+mod codec;
+mod layering;
+mod lock;
