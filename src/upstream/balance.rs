@@ -6,7 +6,8 @@ use std::rc::Rc;
 use super::Endpoint;
 use crate::config::Balance;
 
-/// The index of the chosen server; `None` when all have been tried.
+/// The index of the chosen server; `None` when all have been tried. A server that was left out for its failures counts
+/// again where no other is left: a try is better than none.
 pub(super) fn pick(balance: Balance, endpoints: &[Rc<Endpoint>], tried: &[usize], turn: &Cell<usize>) -> Option<usize> {
     let open = |backup: bool| {
         endpoints
@@ -15,19 +16,20 @@ pub(super) fn pick(balance: Balance, endpoints: &[Rc<Endpoint>], tried: &[usize]
             .filter(move |(index, endpoint)| endpoint.backup == backup && !tried.contains(index))
             .map(|(index, _)| index)
     };
-    let first_choice = open(false).next().is_some();
-    let mut candidates = open(!first_choice);
+    let well = |backup: bool| open(backup).filter(|index| !endpoints[*index].is_ejected());
+    let groups: [Vec<usize>; 3] = [well(false).collect(), well(true).collect(), open(false).collect()];
+    let candidates = groups.into_iter().find(|group| !group.is_empty()).unwrap_or_else(|| open(true).collect());
     match balance {
-        Balance::First => candidates.next(),
+        Balance::First => candidates.first().copied(),
         Balance::RoundRobin => {
             turn.set(turn.get().wrapping_add(1));
-            weighted(endpoints, candidates, turn.get())
+            weighted(endpoints, &candidates, turn.get())
         }
-        Balance::Random => weighted(endpoints, candidates, fastrand::usize(..)),
+        Balance::Random => weighted(endpoints, &candidates, fastrand::usize(..)),
         Balance::LeastRequests => {
             // The power of two choices: as even as looking at all of them, without the herd.
-            let a = weighted(endpoints, open(!first_choice), fastrand::usize(..))?;
-            let b = weighted(endpoints, open(!first_choice), fastrand::usize(..))?;
+            let a = weighted(endpoints, &candidates, fastrand::usize(..))?;
+            let b = weighted(endpoints, &candidates, fastrand::usize(..))?;
             Some(if load(&endpoints[b]) < load(&endpoints[a]) { b } else { a })
         }
     }
@@ -39,11 +41,10 @@ fn load(endpoint: &Endpoint) -> f32 {
 }
 
 /// The candidate at `point` on a line where each takes as much room as its weight.
-fn weighted(endpoints: &[Rc<Endpoint>], candidates: impl Iterator<Item = usize>, point: usize) -> Option<usize> {
-    let candidates: Vec<usize> = candidates.collect();
+fn weighted(endpoints: &[Rc<Endpoint>], candidates: &[usize], point: usize) -> Option<usize> {
     let total: usize = candidates.iter().map(|index| endpoints[*index].weight as usize).sum();
     let mut point = point.checked_rem(total)?;
-    for index in candidates {
+    for &index in candidates {
         let weight = endpoints[index].weight as usize;
         if point < weight {
             return Some(index);
@@ -84,6 +85,20 @@ mod tests {
             assert_eq!(pick(balance, &servers, &[1], &turn), Some(0));
             assert_eq!(pick(balance, &servers, &[0, 1], &turn), None);
         }
+    }
+
+    #[test]
+    fn a_server_that_refuses_three_times_is_left_out_until_it_is_the_last_one() {
+        let servers = endpoints(&[(1, false), (1, false)]);
+        let turn = Cell::new(0);
+        let picks_of_0 = || (0..100).filter(|_| pick(Balance::Random, &servers, &[], &turn) == Some(0)).count();
+        (0..2).for_each(|_| servers[0].note_connect(false));
+        assert!(picks_of_0() > 0);
+        servers[0].note_connect(false);
+        assert_eq!(picks_of_0(), 0);
+        assert_eq!(pick(Balance::Random, &servers, &[1], &turn), Some(0));
+        servers[0].note_connect(true);
+        assert!(picks_of_0() > 0);
     }
 
     #[test]

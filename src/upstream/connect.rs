@@ -37,6 +37,7 @@ pub async fn connect(endpoint: &Endpoint, timeout: Option<Duration>) -> Result<C
             None => Err(io::ErrorKind::ConnectionRefused.into()),
         },
     };
+    endpoint.note_connect(io.is_ok());
     match io {
         Ok(io) => Ok(Connection { wire: Wire::new(io), reused: false, keep: None }),
         Err(error) => {

@@ -16,6 +16,10 @@ const YOUNG: Duration = Duration::from_secs(1);
 /// moment later would cost more than they do.
 const BURST: usize = 16;
 
+/// Connects that fail one after the other before a server is left out (`outlier.failures`), and for how long.
+const FAILURES: u32 = 3;
+const EJECTED: Duration = Duration::from_secs(10);
+
 /// A server as one worker sees it.
 #[derive(Debug)]
 pub struct Endpoint {
@@ -28,6 +32,8 @@ pub struct Endpoint {
     builtin: Option<SocketAddr>,
     idle: RefCell<Vec<Idle>>,
     in_flight: Cell<usize>,
+    failures: Cell<u32>,
+    ejected_until: Cell<Option<Instant>>,
     pub(super) resolved: RefCell<Resolved>,
 }
 
@@ -69,6 +75,8 @@ impl Endpoint {
             builtin,
             idle: RefCell::default(),
             in_flight: Cell::new(0),
+            failures: Cell::new(0),
+            ejected_until: Cell::new(None),
             resolved: RefCell::default(),
         }
     }
@@ -80,6 +88,18 @@ impl Endpoint {
 
     pub fn in_flight(&self) -> usize {
         self.in_flight.get()
+    }
+
+    /// Notes how connecting went: a server that refuses again and again is left out for a while.
+    pub fn note_connect(&self, connected: bool) {
+        let failures = if connected { 0 } else { self.failures.get().saturating_add(1) };
+        self.failures.set(failures);
+        self.ejected_until.set((failures >= FAILURES).then(|| clock::now() + EJECTED));
+    }
+
+    /// Left out for the time being.
+    pub(super) fn is_ejected(&self) -> bool {
+        self.ejected_until.get().is_some_and(|until| clock::now() < until)
     }
 
     /// Counts a request.
