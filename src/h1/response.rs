@@ -45,13 +45,15 @@ pub fn parse_response(input: &[u8], request: Request) -> Result<Parsed<ResponseH
     let span = |part: &[u8]| Span::new(part.as_ptr() as usize - head.as_ptr() as usize, part.len());
     let mut fields = Fields::from_raw(head, response.headers.len());
     let mut connection = Connection::default();
-    let (mut content_length, mut chunked) = (None, false);
+    let (mut content_length, mut repeated, mut chunked) = (None, false, false);
     for field in response.headers.iter() {
         match fields.push_span(span(field.name.as_bytes()), span(field.value)) {
             Known::ContentLength => {
                 let length = tokens::content_length(field.value).ok_or(Malformed)?;
-                if content_length.replace(length).is_some_and(|earlier| earlier != length) {
-                    return Err(Malformed);
+                match content_length.replace(length) {
+                    Some(earlier) if earlier != length => return Err(Malformed),
+                    Some(_) => repeated = true,
+                    None => {}
                 }
             }
             Known::TransferEncoding => {
@@ -63,6 +65,11 @@ pub fn parse_response(input: &[u8], request: Request) -> Result<Parsed<ResponseH
             Known::Connection => connection.add(field.value),
             _ => {}
         }
+    }
+    if repeated {
+        // RFC 9112 section 6.3: equal values are one value, and leave as one.
+        let mut first = true;
+        fields.retain(|field| field.known != Known::ContentLength || std::mem::take(&mut first));
     }
     let framing = framing(status, version, request, content_length, chunked)?;
     let keep_alive =

@@ -84,7 +84,9 @@ pub(super) async fn forward(
                     Retry::Unanswered => !once,
                     Retry::No => false,
                 };
-                if !allowed || fresh || !upload.rewind() || !cluster.may_retry() {
+                // Not out of the retry budget: it is one try over a fresh connection, and a server that closes after each
+                // answer must not cost its clients a request.
+                if !allowed || fresh || !upload.rewind() {
                     return Err(failure.why);
                 }
                 // Another server where there is one, else the same one over a fresh connection.

@@ -202,6 +202,8 @@ impl Sending {
                     if data.is_empty() {
                         continue;
                     }
+                    // From here to the next wait for the client, the wait is the server's.
+                    deadline.set(waits.response_header);
                     if self.chunked {
                         h1::write_chunk_head(wire.output(), data.len());
                     }
@@ -209,6 +211,7 @@ impl Sending {
                 }
                 Poll::Ready(end @ (None | Some(Ok(Frame::Trailers(_))))) => {
                     self.active = false;
+                    deadline.set(waits.response_header);
                     if self.chunked {
                         let trailers = match &end {
                             Some(Ok(Frame::Trailers(trailers))) => Some(trailers),

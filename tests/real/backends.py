@@ -86,6 +86,38 @@ class Recorder:
         return True
 
 
+class RawServer:
+    """Calls `function(peer)` for each connection: any octets, any end. `connections` counts them."""
+
+    def __init__(self, function):
+        self.connections = 0
+        raw = self
+
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self):
+                raw.connections += 1
+                self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                function(self.request)
+
+        self.server = _Server(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def read_message(peer, pending=b""):
+    """The next canonical request of a connection: `(message, rest)`, or None at its end."""
+    while (found := read_request(pending)) is None:
+        data = peer.recv(65536)
+        if not data:
+            return None
+        pending += data
+    return found
+
+
 class FunctionServer:
     """An HTTP/1.1 server whose `{path: function(handler)}` table is the application."""
 

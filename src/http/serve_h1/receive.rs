@@ -40,7 +40,14 @@ impl Conn {
                 Framing::Length(length) => Some(length),
                 _ => None,
             };
-            Body::Stream(Box::new(Receive { conn: self, length, received: 0, began: clock::now(), idle }))
+            Body::Stream(Box::new(Receive {
+                conn: self,
+                length,
+                received: 0,
+                began: clock::now(),
+                idle,
+                waiting: false,
+            }))
         } else {
             Body::Empty
         };
@@ -75,6 +82,8 @@ struct Receive {
     received: u64,
     began: Instant,
     idle: Option<Duration>,
+    /// The last poll found nothing: the deadline is the client's. Between two pieces others may have moved it.
+    waiting: bool,
 }
 
 impl Source for Receive {
@@ -91,7 +100,7 @@ impl Source for Receive {
                     if took > SLOW_AFTER && self.received / took.as_secs().max(1) < MIN_RATE {
                         return Poll::Ready(Some(Err(Why::TimeoutRequestBody)));
                     }
-                    self.conn.deadline.set(self.idle);
+                    self.waiting = false;
                     return Poll::Ready(Some(Ok(Frame::Data(data))));
                 }
                 Ok(Step::End(trailers)) => return Poll::Ready(trailers.map(|fields| Ok(Frame::Trailers(fields)))),
@@ -103,6 +112,9 @@ impl Source for Receive {
                 Poll::Ready(Ok(1..)) => {}
                 Poll::Ready(_) => return Poll::Ready(Some(Err(Why::RequestCut))),
                 Poll::Pending => {
+                    if !std::mem::replace(&mut self.waiting, true) {
+                        self.conn.deadline.set(self.idle);
+                    }
                     return self.conn.deadline.poll(cx).map(|()| Some(Err(Why::TimeoutRequestBody)));
                 }
             }
@@ -119,7 +131,6 @@ impl Source for Receive {
 
     fn proceed(&mut self) {
         if self.conn.waits.replace(false) {
-            self.conn.deadline.set(self.idle);
             self.conn.wire.borrow_mut().output().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
         }
     }

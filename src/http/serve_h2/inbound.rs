@@ -27,10 +27,9 @@ pub(super) async fn receive(
     if head.framing == Framing::None {
         return Ok((head, Body::Empty));
     }
-    let mut body = Body::Stream(Box::new(Receive { incoming, deadline: deadline.clone(), idle }));
+    let mut body = Body::Stream(Box::new(Receive { incoming, deadline: deadline.clone(), idle, waiting: false }));
     if head.framing == Framing::Length(0) {
         // The promise of no body is checked before anything is sent on: the server would have the whole request at once.
-        deadline.set(idle);
         while let Some(frame) = poll_fn(|cx| body.poll_frame(cx)).await {
             match frame? {
                 Frame::Data(data) if !data.is_empty() => return Err(Why::RequestFraming),
@@ -132,6 +131,8 @@ struct Receive {
     incoming: Incoming,
     deadline: Rc<Deadline>,
     idle: Option<Duration>,
+    /// The last poll found nothing: the deadline is the client's. Between two pieces others may have moved it.
+    waiting: bool,
 }
 
 impl Source for Receive {
@@ -140,7 +141,7 @@ impl Source for Receive {
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(Why::RequestCut))),
             Poll::Ready(Some(Ok(frame))) => {
-                self.deadline.set(self.idle);
+                self.waiting = false;
                 Poll::Ready(Some(Ok(match frame.into_data() {
                     Ok(data) => Frame::Data(data),
                     Err(frame) => {
@@ -154,7 +155,12 @@ impl Source for Receive {
                     }
                 })))
             }
-            Poll::Pending => self.deadline.poll(cx).map(|()| Some(Err(Why::TimeoutRequestBody))),
+            Poll::Pending => {
+                if !std::mem::replace(&mut self.waiting, true) {
+                    self.deadline.set(self.idle);
+                }
+                self.deadline.poll(cx).map(|()| Some(Err(Why::TimeoutRequestBody)))
+            }
         }
     }
 
