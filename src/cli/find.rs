@@ -11,6 +11,7 @@ pub(super) const DEMONSTRATION: &str = include_str!("../../config/vestibule.toml
 const PLACES: [&str; 2] = ["vestibule.toml", "/etc/vestibule/vestibule.toml"];
 
 /// Where a config comes from.
+#[derive(Clone)]
 pub(super) enum Source {
     File(PathBuf),
     /// `VESTIBULE_SITES`: sites without a file.

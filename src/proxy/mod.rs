@@ -24,13 +24,13 @@ pub const HEALTH_PATH: &str = "/.vestibule/health";
 /// One worker's proxy.
 pub struct Proxy {
     view: RefCell<Rc<View>>,
-    log: Option<AccessLog>,
+    log: RefCell<Option<AccessLog>>,
 }
 
 impl Handler for Proxy {
     async fn handle(&self, mut request: Request) -> Response {
         let view = self.view();
-        let mut record = Record::begin(self.log.as_ref(), &request);
+        let mut record = Record::begin(self.log.borrow().as_ref(), &request);
         let response = match self.answer(&view, &mut request, &mut record).await {
             Ok(response) => response,
             Err(why) => {
@@ -42,7 +42,7 @@ impl Handler for Proxy {
     }
 
     fn refuse(&self, conn: &Rc<ConnInfo>, why: Why) -> Response {
-        let mut record = Record::refused(self.log.as_ref(), conn);
+        let mut record = Record::refused(self.log.borrow().as_ref(), conn);
         record.why = Some(why);
         let response = respond::error(why, Format::Text, &record.request_id());
         record.attach_refused(response)
@@ -51,7 +51,13 @@ impl Handler for Proxy {
 
 impl Proxy {
     pub fn new(view: Rc<View>, log: Option<AccessLog>) -> Proxy {
-        Proxy { view: RefCell::new(view), log }
+        Proxy { view: RefCell::new(view), log: RefCell::new(log) }
+    }
+
+    /// Puts a generation in place: requests that begin after this meet it.
+    pub fn adopt(&self, view: Rc<View>, log: Option<AccessLog>) {
+        self.view.replace(view);
+        self.log.replace(log);
     }
 
     /// The generation that new requests meet. A request keeps its own to its end.

@@ -6,7 +6,10 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::worker::Handle;
+use super::control::Control;
+
+/// How often certificate files are looked at.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// The handlers, installed before anything else: without them a container's first process would ignore TERM.
 pub struct Signals {
@@ -19,6 +22,7 @@ struct Received {
     int: Signal,
     quit: Signal,
     hup: Signal,
+    usr1: Signal,
 }
 
 impl Signals {
@@ -31,19 +35,21 @@ impl Signals {
                 int: signal(SignalKind::interrupt())?,
                 quit: signal(SignalKind::quit())?,
                 hup: signal(SignalKind::hangup())?,
+                usr1: signal(SignalKind::user_defined1())?,
             }
         };
         Ok(Signals { runtime, received })
     }
 
-    /// Waits for TERM, INT or QUIT; then stops accepting and gives open requests `grace` to finish. A second signal ends
-    /// at once.
-    pub fn wait_and_drain(self, workers: Vec<Handle>, grace: Duration) {
+    /// Serves until TERM, INT or QUIT; then stops accepting and gives open requests the grace of the config to finish. A
+    /// second signal ends at once. HUP reads the configuration again, USR1 opens the access log again.
+    pub fn serve(self, mut control: Control) {
         let Signals { runtime, mut received } = self;
-        runtime.block_on(async {
-            received.wait().await;
+        let writer = runtime.block_on(async {
+            received.control(&mut control).await;
+            let grace = control.snapshot().config.server.shutdown_grace;
             tracing::info!("stopping: no new connections, open requests have {grace:?}");
-            workers.iter().for_each(Handle::drain);
+            let (workers, writer) = control.stop();
             let finished = async {
                 for worker in workers {
                     worker.finished().await;
@@ -52,22 +58,38 @@ impl Signals {
             tokio::select! {
                 () = finished => tracing::info!("stopped"),
                 () = tokio::time::sleep(grace) => tracing::warn!("stopped: some requests did not finish within {grace:?}"),
-                () = received.wait() => tracing::warn!("stopped at once by a second signal"),
+                () = received.end() => tracing::warn!("stopped at once by a second signal"),
             }
+            writer
         });
+        if let Some(writer) = writer {
+            writer.stop();
+        }
     }
 }
 
 impl Received {
-    async fn wait(&mut self) {
+    /// Does what signals and files ask for, until one asks for the end.
+    async fn control(&mut self, control: &mut Control) {
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = self.term.recv() => return,
                 _ = self.int.recv() => return,
                 _ = self.quit.recv() => return,
-                // The default action would end the process.
-                _ = self.hup.recv() => tracing::warn!("SIGHUP: this version cannot reload; the old config stays"),
+                _ = self.hup.recv() => control.reload(),
+                _ = self.usr1.recv() => control.reopen_log(),
+                _ = look.tick() => control.look_at_files(),
             }
+        }
+    }
+
+    async fn end(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+            _ = self.quit.recv() => {}
         }
     }
 }

@@ -93,6 +93,15 @@ impl Endpoint {
         self.builtin
     }
 
+    /// Whether the other is the same server with the same settings.
+    pub fn is_same(&self, other: &Endpoint) -> bool {
+        self.address == other.address
+            && self.weight == other.weight
+            && self.backup == other.backup
+            && self.keepalive == other.keepalive
+            && self.builtin == other.builtin
+    }
+
     pub fn in_flight(&self) -> usize {
         self.in_flight.get()
     }

@@ -51,6 +51,16 @@ impl Cluster {
         }
     }
 
+    /// Takes over the servers that stood in the last generation with the same settings.
+    pub fn inherit(&mut self, old: &Cluster) {
+        for endpoint in &mut self.endpoints {
+            if let Some(same) = old.endpoints.iter().find(|same| same.is_same(endpoint)) {
+                *endpoint = same.clone();
+            }
+        }
+        self.budget.set(old.budget.get());
+    }
+
     /// Chooses a server for a request, leaving out those in `tried`. Backups count only when no other is left.
     pub fn pick(&self, tried: &[usize]) -> Option<(usize, Rc<Endpoint>)> {
         // The common case asks nothing.
