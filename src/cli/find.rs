@@ -18,6 +18,16 @@ pub(super) enum Source {
     Environment(String),
 }
 
+impl Source {
+    /// What tells this config from others on the machine: the whole path of its file.
+    pub fn name(&self) -> String {
+        match self {
+            Source::File(path) => std::fs::canonicalize(path).unwrap_or_else(|_| path.clone()).display().to_string(),
+            Source::Environment(_) => "VESTIBULE_SITES".into(),
+        }
+    }
+}
+
 /// Looks for a config: `--config`, then `VESTIBULE_SITES`, then the usual places.
 pub(super) fn find(file: &ConfigFile) -> Option<Source> {
     if let Some(path) = &file.config {

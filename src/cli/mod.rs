@@ -1,5 +1,6 @@
 //! The command line: one file a command. Data goes to stdout, talk to stderr.
 
+mod admin;
 mod ca;
 mod check;
 mod demo;
@@ -7,8 +8,10 @@ mod dev;
 mod find;
 mod health;
 mod local;
+mod reload;
 mod report;
 mod run;
+mod status;
 mod why;
 
 use std::io::IsTerminal;
@@ -56,6 +59,14 @@ enum Command {
         after_help = "Examples:\n  vestibule check\n  vestibule check --config app.toml\n  vestibule check --json"
     )]
     Check(check::Arguments),
+    /// The running proxy reads its config again
+    #[command(after_help = "Examples:\n  vestibule reload\n  vestibule reload --dry-run\n  \
+        vestibule reload --config app.toml")]
+    Reload(reload::Arguments),
+    /// What the running proxy says of itself
+    #[command(after_help = "Examples:\n  vestibule status\n  vestibule status --json\n  \
+        vestibule status --config app.toml")]
+    Status(status::Arguments),
     /// Exit 0 when the running proxy is ready
     #[command(after_help = "Examples:\n  vestibule health\n  vestibule health --config app.toml\n  \
         vestibule health && echo ready")]
@@ -93,6 +104,8 @@ pub fn main() -> ExitCode {
         Some(Command::Run(file)) => run::main(&file, began, color),
         Some(Command::Dev(arguments)) => dev::main(&arguments, began, color),
         Some(Command::Check(arguments)) => check::main(&arguments, color),
+        Some(Command::Reload(arguments)) => reload::main(&arguments),
+        Some(Command::Status(arguments)) => status::main(&arguments),
         Some(Command::Health(file)) => health::main(&file, color),
         Some(Command::Ca(arguments)) => ca::main(&arguments, color),
         Some(Command::Why(arguments)) => why::main(&arguments),

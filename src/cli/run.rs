@@ -26,8 +26,9 @@ pub(super) fn run(source: &find::Source, began: Instant, color: bool) -> ExitCod
     let addresses = report::addresses(&loaded.config, &bound);
     let sources = loaded.sources.clone();
     let again = source.clone();
-    let reload = Box::new(move || find::load(&again).map_err(|problems| problems.render(false)));
-    let served = bound.serve(loaded, began, Some(reload), |_| {
+    let read = Box::new(move || find::load(&again).map_err(|problems| problems.render(false)));
+    let origin = server::Source { name: source.name(), read };
+    let served = bound.serve(loaded, began, Some(origin), |_| {
         report::listening(&addresses);
         eprintln!("ready in {:.3} s", began.elapsed().as_secs_f64());
     });

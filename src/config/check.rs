@@ -36,8 +36,8 @@ pub(super) fn check(root: &Table, sources: &Sources, out: &mut Vec<Diagnostic>) 
     let (defaults, sites, upstreams) = checker.sites(root);
     checker.doors(root, &listeners, public_https_port, &sites);
     let access_log = checker.access_log(root);
-    let (log, server) = (globals::log(root), globals::server(root));
-    Config { listeners, public_https_port, tls, dev_ca, defaults, sites, upstreams, access_log, log, server }
+    let (log, server, admin) = (globals::log(root), globals::server(root), checker.admin(root));
+    Config { listeners, public_https_port, tls, dev_ca, defaults, sites, upstreams, access_log, log, admin, server }
 }
 
 struct Checker<'a> {

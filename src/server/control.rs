@@ -1,9 +1,11 @@
 //! The control thread's side of a running proxy: which generation is served, and how the next one takes its place.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
+use super::admin::{AdminSocket, Question, Reply, socket_path};
 use super::doors::Door;
+use super::status::{self, Outcome};
 use super::watch::Watch;
 use super::worker::{Generation, Handle};
 use super::{BoundDoor, StartError, show, uses_builtin, worker};
@@ -14,8 +16,13 @@ use crate::proxy::access_log::{AccessLog, Writer};
 use crate::snapshot::Snapshot;
 use crate::tls::{Acceptor, DevAuthority, Tickets};
 
-/// Reads the configuration again: without errors, or every problem in text for a person.
-pub type Reload = Box<dyn Fn() -> Result<Loaded, String>>;
+/// Where a configuration comes from.
+pub struct Source {
+    /// What tells it from others on this machine: the path of its file.
+    pub name: String,
+    /// Reads it again: without errors, or every problem in text for a person.
+    pub read: Box<dyn Fn() -> Result<Loaded, String>>,
+}
 
 /// What outlives a generation, and the generation that is served.
 pub(super) struct Control {
@@ -32,8 +39,10 @@ pub(super) struct Control {
     tickets: Tickets,
     log: Option<AccessLog>,
     writer: Option<Writer>,
-    reload: Option<Reload>,
+    source: Option<Source>,
     watch: Watch,
+    started: (SystemTime, Instant),
+    last_reload: Option<Outcome>,
 }
 
 impl Control {
@@ -42,7 +51,7 @@ impl Control {
         loaded: Loaded,
         doors: Vec<BoundDoor>,
         count: usize,
-        reload: Option<Reload>,
+        source: Option<Source>,
     ) -> Result<Control, StartError> {
         let (dev, tickets) = (DevAuthority::default(), Tickets::new().map_err(StartError::Tls)?);
         let Loaded { config, sources, .. } = loaded;
@@ -61,7 +70,9 @@ impl Control {
             tickets,
             log,
             writer,
-            reload,
+            source,
+            started: (SystemTime::now(), Instant::now()),
+            last_reload: None,
         };
         let generations = control.generations()?;
         let max = super::capability::max_connections(&control.snapshot.config.server, count);
@@ -74,19 +85,80 @@ impl Control {
         &self.snapshot
     }
 
-    /// Reads the configuration and serves it, or says why the old one stays.
-    pub fn reload(&mut self) {
-        let Some(reload) = &self.reload else {
-            return tracing::warn!("SIGHUP: this command has no config file to read again");
+    /// Opens the administration socket, where the config has one.
+    pub fn open_admin(&self) -> Option<AdminSocket> {
+        let path = socket_path(&self.snapshot.config.admin.socket, &self.source.as_ref()?.name)?;
+        match AdminSocket::open(&path) {
+            Ok(socket) => Some(socket),
+            Err(error) => {
+                tracing::warn!("no administration socket at {}: {error}", path.display());
+                None
+            }
+        }
+    }
+
+    /// Answers a question of the administration socket.
+    pub async fn answer(&mut self, question: Question) -> Reply {
+        let outcome = match question {
+            Question::Status => return Reply::Json(self.status().await),
+            Question::Reload => self.reload(),
+            Question::DryRun => self.dry_run(),
         };
-        let began = Instant::now();
-        let outcome = reload().and_then(|loaded| self.replace(loaded));
         match outcome {
+            Ok(done) => Reply::Done(done + "\n"),
+            Err(problems) => Reply::Refused(problems),
+        }
+    }
+
+    /// Reads the configuration and serves it, or says why the old one stays.
+    ///
+    /// # Errors
+    /// Every problem; nothing was changed.
+    pub fn reload(&mut self) -> Result<String, String> {
+        let began = Instant::now();
+        let outcome = self.read().and_then(|loaded| self.replace(loaded));
+        match &outcome {
             Ok(changes) => {
                 tracing::info!("reloaded in {:.0?}: generation {}, {changes}", began.elapsed(), self.generation);
             }
             Err(problems) => tracing::error!("not reloaded, generation {} stays:\n{problems}", self.generation),
         }
+        self.last_reload = Some(Outcome { at: SystemTime::now(), error: outcome.as_ref().err().cloned() });
+        outcome.map(|changes| format!("generation {}: {changes}", self.generation))
+    }
+
+    fn read(&self) -> Result<Loaded, String> {
+        match &self.source {
+            Some(source) => (source.read)(),
+            None => Err("this command has no config file to read again\n".into()),
+        }
+    }
+
+    /// What a reload would change. Ports that it would open are opened and closed again.
+    fn dry_run(&mut self) -> Result<String, String> {
+        let Loaded { config, sources, .. } = self.read()?;
+        let changes = super::changes::between(&self.snapshot.config, &config);
+        let doors = self.open_doors(&config)?;
+        build(config, Some(&self.snapshot), &doors, &self.dev).map_err(|error| text(&error, &sources))?;
+        Ok(format!("would become generation {}: {changes}", self.generation + 1))
+    }
+
+    async fn status(&self) -> String {
+        let mut reports = Vec::new();
+        for worker in &self.workers {
+            reports.push(worker.report().await);
+        }
+        let config = &self.snapshot.config;
+        let listener = |door: &BoundDoor| (config.listeners[door.listener].name.clone(), door.local.to_string());
+        let facts = status::Facts {
+            config,
+            generation: self.generation,
+            started: self.started.0,
+            running: self.started.1.elapsed(),
+            last_reload: self.last_reload.as_ref(),
+            listeners: self.doors.iter().map(listener).collect(),
+        };
+        status::json(&facts, &reports)
     }
 
     /// Serves the certificate files as they are now, when they have changed. What is half written changes nothing.

@@ -4,12 +4,14 @@
 //! thread is the one that called [`Bound::serve`].
 
 mod accept;
+mod admin;
 mod capability;
 mod changes;
 mod control;
 mod doors;
 mod show;
 mod signals;
+mod status;
 mod watch;
 mod worker;
 mod wrong_door;
@@ -18,8 +20,9 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Instant;
 
+pub use self::admin::socket_path;
 use self::control::Control;
-pub use self::control::Reload;
+pub use self::control::Source;
 use crate::config::{BindAddress, Config, Diagnostic, Loaded, UpstreamAddress};
 use crate::net::listener::{self, BindError};
 use crate::snapshot::Snapshot;
@@ -95,7 +98,7 @@ impl Bound {
         self.doors.iter().map(|door| (door.listener, door.local))
     }
 
-    /// Serves until a signal ends it. `reload` reads the configuration again, where there is one to read; `announce` runs
+    /// Serves until a signal ends it. `source` reads the configuration again, where there is one to read; `announce` runs
     /// when connections are accepted.
     ///
     /// # Errors
@@ -104,11 +107,11 @@ impl Bound {
         self,
         loaded: Loaded,
         began: Instant,
-        reload: Option<Reload>,
+        source: Option<Source>,
         announce: impl FnOnce(&Snapshot),
     ) -> Result<(), StartError> {
         let signals = signals::Signals::install().map_err(|error| StartError::Io("signal handlers".into(), error))?;
-        let control = Control::start(loaded, self.doors, self.workers, reload)?;
+        let control = Control::start(loaded, self.doors, self.workers, source)?;
         tracing::debug!("started in {:?}", began.elapsed());
         announce(control.snapshot());
         signals.serve(control);

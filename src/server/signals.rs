@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 
+use super::admin::{AdminSocket, Ask};
 use super::control::Control;
 
 /// How often certificate files are looked at.
@@ -45,8 +47,10 @@ impl Signals {
     /// second signal ends at once. HUP reads the configuration again, USR1 opens the access log again.
     pub fn serve(self, mut control: Control) {
         let Signals { runtime, mut received } = self;
-        let writer = runtime.block_on(async {
-            received.control(&mut control).await;
+        let admin = control.open_admin();
+        let local = tokio::task::LocalSet::new();
+        let writer = local.block_on(&runtime, async {
+            received.control(&mut control, admin.as_ref()).await;
             let grace = control.snapshot().config.server.shutdown_grace;
             tracing::info!("stopping: no new connections, open requests have {grace:?}");
             let (workers, writer) = control.stop();
@@ -69,8 +73,9 @@ impl Signals {
 }
 
 impl Received {
-    /// Does what signals and files ask for, until one asks for the end.
-    async fn control(&mut self, control: &mut Control) {
+    /// Does what signals, files and the administration socket ask for, until a signal asks for the end.
+    async fn control(&mut self, control: &mut Control, admin: Option<&AdminSocket>) {
+        let mut questions = admin.and_then(|admin| admin.serve().ok());
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -78,8 +83,13 @@ impl Received {
                 _ = self.term.recv() => return,
                 _ = self.int.recv() => return,
                 _ = self.quit.recv() => return,
-                _ = self.hup.recv() => control.reload(),
+                // The log has said how it went.
+                _ = self.hup.recv() => drop(control.reload()),
                 _ = self.usr1.recv() => control.reopen_log(),
+                Some(ask) = next(&mut questions) => {
+                    // Whoever asked may have gone.
+                    let _ = ask.reply.send(control.answer(ask.question).await);
+                }
                 _ = look.tick() => control.look_at_files(),
             }
         }
@@ -91,5 +101,13 @@ impl Received {
             _ = self.int.recv() => {}
             _ = self.quit.recv() => {}
         }
+    }
+}
+
+/// The next question; never, where there is no socket.
+async fn next(questions: &mut Option<mpsc::Receiver<Ask>>) -> Option<Ask> {
+    match questions {
+        Some(questions) => questions.recv().await,
+        None => std::future::pending().await,
     }
 }

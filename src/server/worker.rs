@@ -11,13 +11,17 @@ use tokio::task::LocalSet;
 
 use super::accept::{self, Handed};
 use super::doors::{Door, Hall};
+use super::status::Report;
 use crate::http::{Settings, Shared};
 use crate::net::clock;
 use crate::proxy::{Proxy, access_log::AccessLog};
 use crate::snapshot::{Snapshot, View};
+use crate::upstream::Cluster;
 
 /// How often pooled connections are looked through.
 const SWEEP: Duration = Duration::from_secs(5);
+/// How long a worker may take to report.
+const REPORT_WAIT: Duration = Duration::from_secs(1);
 /// How often a draining worker looks whether its last connection is gone.
 const DRAIN_CHECK: Duration = Duration::from_millis(5);
 /// Idle time of an HTTP/2 connection.
@@ -35,6 +39,7 @@ pub(super) enum Command {
     Take(Handed),
     /// A new generation of the config.
     Adopt(Box<Generation>),
+    Report(oneshot::Sender<Report>),
     Drain,
 }
 
@@ -57,6 +62,13 @@ impl Handle {
     pub fn adopt(&self, generation: Generation) {
         // A worker that is gone serves nothing.
         let _ = self.commands.send(Command::Adopt(Box::new(generation)));
+    }
+
+    /// Asks the worker how it is; `None` when it does not answer in time.
+    pub async fn report(&self) -> Option<Report> {
+        let (reply, report) = oneshot::channel();
+        self.commands.send(Command::Report(reply)).ok()?;
+        tokio::time::timeout(REPORT_WAIT, report).await.ok()?.ok()
     }
 
     pub fn drain(&self) {
@@ -124,6 +136,10 @@ async fn run(seat: Seat, first: Generation, mut commands: mpsc::UnboundedReceive
         match command {
             Command::Take(handed) => accept::take(handed, &hall),
             Command::Adopt(generation) => adopt(*generation, &hall),
+            Command::Report(reply) => {
+                // Whoever asked may have given up.
+                let _ = reply.send(report(&hall));
+            }
             Command::Drain => break,
         }
     }
@@ -144,6 +160,17 @@ fn adopt(generation: Generation, hall: &Rc<Hall>) {
     before.handler.adopt(Rc::new(view), log);
     let shared = Shared { handler: before.handler.clone(), settings, connections: before.connections.clone() };
     hall.adopt(doors, Rc::new(shared));
+}
+
+fn report(hall: &Hall) -> Report {
+    let shared = hall.shared();
+    let view = shared.handler.view();
+    let servers = |cluster: &Cluster| cluster.endpoints.iter().map(|endpoint| endpoint.state()).collect();
+    Report {
+        connections: shared.connections.open(),
+        tally: shared.handler.tally().clone(),
+        upstreams: view.clusters.iter().map(servers).collect(),
+    }
 }
 
 fn settings(snapshot: &Snapshot) -> Settings {

@@ -66,6 +66,26 @@ pub struct Connection {
     pub keep: Option<Duration>,
 }
 
+/// What is going on with a server, on one worker or summed over several.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ServerState {
+    pub in_flight: usize,
+    /// Pooled connections.
+    pub idle: usize,
+    /// Workers that leave it out for the time being.
+    pub ejected: usize,
+}
+
+impl ServerState {
+    pub fn and(self, other: ServerState) -> ServerState {
+        ServerState {
+            in_flight: self.in_flight + other.in_flight,
+            idle: self.idle + other.idle,
+            ejected: self.ejected + other.ejected,
+        }
+    }
+}
+
 /// Counts a request on a server until it is dropped.
 #[derive(Debug)]
 pub struct InFlight(Rc<Endpoint>);
@@ -100,6 +120,15 @@ impl Endpoint {
             && self.backup == other.backup
             && self.keepalive == other.keepalive
             && self.builtin == other.builtin
+    }
+
+    /// What is going on with the server.
+    pub fn state(&self) -> ServerState {
+        ServerState {
+            in_flight: self.in_flight.get(),
+            idle: self.idle.borrow().len(),
+            ejected: usize::from(self.is_ejected()),
+        }
     }
 
     pub fn in_flight(&self) -> usize {

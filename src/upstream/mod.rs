@@ -16,7 +16,7 @@ use std::time::Duration;
 
 pub use client::{Answer, Failure, Ongoing, Retry, exchange};
 pub use connect::connect;
-pub use endpoint::{Connection, Endpoint, InFlight};
+pub use endpoint::{Connection, Endpoint, InFlight, ServerState};
 pub use request_head::Outgoing;
 pub use upload::Upload;
 

@@ -1,5 +1,6 @@
 """A new config, new certificates and a moved log file take their place while traffic goes on; what is wrong changes nothing."""
 
+import json
 import os
 import pathlib
 import signal
@@ -312,6 +313,69 @@ class Log(Case):
         get(client, "/?n=3")
         support.wait_until(lambda: "n=3" in live.read_text(), "the third line is in the new file")
         self.assertNotIn("n=3", moved.read_text())
+
+
+class Administration(Case):
+    def command(self, proxy, *words):
+        environment = {**os.environ, **proxy.environment()}
+        return support.command([support.BINARY, *words, "--config", proxy.config], env=environment)
+
+    def test_reload_says_what_has_changed_and_dry_run_changes_nothing(self):
+        proxy = self.start()
+        proxy.rewrite(self.site(self.one) + self.site(self.two, host="new.localhost"))
+        run = self.command(proxy, "reload", "--dry-run")
+        self.assertEqual((run.returncode, run.stdout), (0, "would become generation 2: new sites: new.localhost; "
+                         f"new upstreams: 127.0.0.1:{self.two.port}\n"))
+        self.assertEqual(get(self.connect(proxy), host="new.localhost").status, 404)
+        run = self.command(proxy, "reload")
+        self.assertEqual(run.returncode, 0, run.stderr)
+        self.assertIn("generation 2: new sites: new.localhost", run.stdout)
+        self.assertEqual(get(self.connect(proxy), host="new.localhost").body, b"two")
+
+    def test_a_reload_of_a_bad_config_exits_2_with_every_problem_and_status_keeps_it(self):
+        proxy = self.start()
+        proxy.rewrite(self.site(self.one) + "hots = 1\nprxoy = 2\n")
+        for words in (("reload", "--dry-run"), ("reload",)):
+            run = self.command(proxy, *words)
+            self.assertEqual(run.returncode, 2)
+            for key in ("hots", "prxoy"):
+                self.assertIn(f"`{key}`", run.stderr)
+        status = json.loads(self.command(proxy, "status", "--json").stdout)
+        self.assertEqual(status["generation"], 1)
+        self.assertIn("`prxoy`", status["last_reload"]["error"])
+
+    def test_status_counts_what_goes_on(self):
+        proxy = self.start(top="server.workers = 2")
+        clients = [self.connect(proxy) for _ in range(4)]
+        for client in clients:
+            get(client)
+        get(clients[0], host="nobody.localhost")
+        status = json.loads(self.command(proxy, "status", "--json").stdout)
+        self.assertEqual(status["connections"], 4)
+        self.assertEqual((status["responses"]["2xx"], status["responses"]["4xx"]), (4, 1))
+        self.assertEqual(len(status["workers"]), 2)
+        self.assertEqual([door["address"] for door in status["listeners"]],
+                         [f"127.0.0.1:{proxy.http}", f"127.0.0.1:{proxy.https}"])
+        server = status["upstreams"][0]["servers"][0]
+        self.assertEqual((server["address"], server["in_flight"]), (f"127.0.0.1:{self.one.port}", 0))
+        self.assertGreater(server["idle"], 0)
+        self.assertIn(support.HOST, self.command(proxy, "status").stdout)
+
+    def test_the_socket_is_its_owners_and_goes_with_the_process(self):
+        proxy = self.start()
+        (path,) = (proxy.work / "state").glob("admin-*.sock")
+        self.assertEqual(path.stat().st_mode & 0o777, 0o600)
+        proxy.term()
+        self.assertEqual(proxy.wait(), 0)
+        self.assertFalse(path.exists())
+        run = self.command(proxy, "status")
+        self.assertEqual(run.returncode, 1)
+        self.assertIn("no vestibule runs with", run.stderr)
+
+    def test_a_socket_that_is_off_is_not_there(self):
+        proxy = self.start(top='admin.socket = "off"')
+        self.assertEqual(list((proxy.work / "state").glob("admin-*")), [])
+        self.assertIn("`socket` under [admin]", self.command(proxy, "status").stderr)
 
 
 if __name__ == "__main__":
