@@ -36,6 +36,9 @@ pub enum Why {
     RouteAmbiguousPath,
     TlsSniMismatch,
     TlsPlainHttp,
+    ProxyHeaderMissing,
+    ProxyHeaderMalformed,
+    ProxyHeaderTimeout,
     UpstreamRefused,
     UpstreamUnreachable,
     UpstreamDns,
@@ -46,6 +49,9 @@ pub enum Why {
     UpstreamHeaderTimeout,
     UpstreamCut,
     UpstreamUpgrade,
+    UpstreamQueueTimeout,
+    UpstreamQueueFull,
+    BufferFull,
     ProxyLoop,
     ClientGone,
 }
@@ -115,6 +121,12 @@ table! {
         "The Host is served with another certificate than the one of this connection." "Open a new connection for this host (RFC 9110 section 15.5.20).";
     TlsPlainHttp "tls.plain_http" 400 Client "http_request_error"
         "Plain HTTP was sent to the TLS port: use https:// with it." "Correct the address, or send plain HTTP to the port of listeners.http.";
+    ProxyHeaderMissing "proxy_protocol.missing" 400 Client "http_request_error"
+        "A peer that is trusted to send a PROXY protocol header sent none." "Switch the header on in the balancer (send-proxy, proxy_protocol on), or take the peer out of proxy_protocol.trust of the listener.";
+    ProxyHeaderMalformed "proxy_protocol.malformed" 400 Client "http_request_error"
+        "The PROXY protocol header is cut or not valid." "Check the balancer: the header is version 1 or 2, at most 4096 bytes, and a checksum in it must be right.";
+    ProxyHeaderTimeout "proxy_protocol.timeout" 408 Client "http_request_error"
+        "The PROXY protocol header did not arrive in time." "Check that the balancer sends the header, or raise proxy_protocol.timeout of the listener.";
     UpstreamRefused "upstream.refused" 502 Upstream "connection_refused"
         "The backend refused the connection." "Start the backend, or mend the address in proxy or servers.";
     UpstreamUnreachable "upstream.unreachable" 502 Upstream "destination_unavailable"
@@ -135,6 +147,12 @@ table! {
         "The backend closed in the middle of its answer." "Read the backend's log.";
     UpstreamUpgrade "upstream.upgrade" 502 Upstream "http_upgrade_failed"
         "The backend switched protocols without being asked." "Check the backend.";
+    UpstreamQueueTimeout "upstream.queue_timeout" 503 Upstream "connection_limit_reached"
+        "Every server was busy, and none became free in time." "Add servers, or raise max_requests or queue_timeout of the upstream.";
+    UpstreamQueueFull "upstream.queue_full" 503 Upstream "connection_limit_reached"
+        "Every server is busy, and too many requests wait already." "Add servers, or raise max_requests of the upstream.";
+    BufferFull "limit.buffer" 503 Proxy "http_request_denied"
+        "Too many request bodies are held in memory already." "Try again; or lower limits.body where buffer_request is on, so that fewer large bodies are held at once.";
     ProxyLoop "proxy.loop" 508 Proxy "proxy_loop_detected"
         "The request came back to this proxy." "A backend address points at the proxy itself.";
     ClientGone "client.gone" 499 Client "http_request_error"

@@ -7,11 +7,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::config::diagnostics::Diagnostic;
-use crate::config::{Config, SiteTls};
+use crate::config::{Config, SiteTls, Upstream};
 use crate::filter::door::HttpsDoor;
 use crate::route::Router;
 use crate::tls::{CertStore, DevAuthority, is_local};
-use crate::upstream::Cluster;
+use crate::upstream::{Cluster, Gate};
 
 /// What all workers share.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub struct Snapshot {
     pub dev: Vec<bool>,
     /// Where the demonstration's backend listens, when a site uses it.
     pub builtin: Option<SocketAddr>,
+    /// Of each upstream: the places of `max_requests`.
+    pub gates: Vec<Option<Arc<Gate>>>,
 }
 
 impl Snapshot {
@@ -48,7 +50,28 @@ impl Snapshot {
             SiteTls::Off | SiteTls::Files(_) => false,
         });
         let dev = dev.collect();
-        Ok(Snapshot { certs, https, dev, builtin, config })
+        let gate = |upstream: &Upstream| {
+            upstream.max_requests.map(|limits| Arc::new(Gate::new(limits, upstream.servers.len())))
+        };
+        let gates = config.upstreams.iter().map(gate).collect();
+        Ok(Snapshot { certs, https, dev, builtin, gates, config })
+    }
+}
+
+impl Snapshot {
+    /// Upstreams that are the same as in the last generation keep its places: requests of both count.
+    pub fn inherit(&mut self, before: &Snapshot) {
+        for (upstream, gate) in self.config.upstreams.iter().zip(&mut self.gates) {
+            let mut old = before.config.upstreams.iter().zip(&before.gates);
+            let same = old.find(|(old, _)| {
+                old.name == upstream.name
+                    && old.servers == upstream.servers
+                    && old.max_requests == upstream.max_requests
+            });
+            if let Some((_, same)) = same {
+                gate.clone_from(same);
+            }
+        }
     }
 }
 
@@ -64,8 +87,10 @@ pub struct View {
 impl View {
     pub fn new(snapshot: Arc<Snapshot>) -> View {
         let router = Router::new(&snapshot.config.sites);
-        let clusters =
-            snapshot.config.upstreams.iter().map(|upstream| Cluster::new(upstream, snapshot.builtin)).collect();
+        let upstreams = snapshot.config.upstreams.iter().zip(&snapshot.gates);
+        let clusters = upstreams
+            .map(|(upstream, gate)| Cluster::new(upstream, snapshot.builtin).with_gate(gate.clone()))
+            .collect();
         View { snapshot, router, clusters }
     }
 

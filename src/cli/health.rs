@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::{ConfigFile, find, report};
-use crate::config::{BindAddress, Config};
+use crate::config::{BindAddress, Config, ProxyProtocol};
 use crate::proxy::HEALTH_PATH;
 
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -17,7 +17,8 @@ pub(super) fn main(file: &ConfigFile, color: bool) -> anyhow::Result<ExitCode> {
         Ok(loaded) => loaded.config,
         Err(problems) => return Ok(report::problems(&problems, color)),
     };
-    let (address, tls) = door(&config).ok_or_else(|| anyhow::anyhow!("the config has no listener to ask"))?;
+    let Door { address, tls, header } =
+        door(&config).ok_or_else(|| anyhow::anyhow!("the config has no listener to ask"))?;
     let mut tcp = TcpStream::connect_timeout(&address, TIMEOUT)
         .map_err(|error| anyhow::anyhow!("not ready: {address}: {error}"))?;
     if tls {
@@ -26,6 +27,10 @@ pub(super) fn main(file: &ConfigFile, color: bool) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     tcp.set_read_timeout(Some(TIMEOUT))?;
+    if header {
+        // On behalf of nobody: the address of the connection itself holds.
+        tcp.write_all(b"PROXY UNKNOWN\r\n")?;
+    }
     tcp.write_all(format!("GET {HEALTH_PATH} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes())?;
     let mut answer = Vec::new();
     tcp.take(4096).read_to_end(&mut answer)?;
@@ -34,8 +39,15 @@ pub(super) fn main(file: &ConfigFile, color: bool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+struct Door {
+    address: SocketAddr,
+    tls: bool,
+    /// The door waits for a PROXY protocol header from us.
+    header: bool,
+}
+
 /// The door to ask: a plain one where there is one, over loopback where it listens on every address.
-fn door(config: &Config) -> Option<(SocketAddr, bool)> {
+fn door(config: &Config) -> Option<Door> {
     let mut listeners: Vec<_> = config.listeners.iter().filter(|listener| !listener.addresses.is_empty()).collect();
     listeners.sort_by_key(|listener| listener.tls);
     let listener = listeners.first()?;
@@ -46,5 +58,6 @@ fn door(config: &Config) -> Option<(SocketAddr, bool)> {
         }
         BindAddress::Exact(address) => *address,
     };
-    Some((address, listener.tls))
+    let trusted = |rules: &ProxyProtocol| rules.trust.iter().any(|net| net.contains(&address.ip().to_canonical()));
+    Some(Door { address, tls: listener.tls, header: listener.proxy_protocol.as_ref().is_some_and(trusted) })
 }

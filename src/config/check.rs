@@ -10,6 +10,7 @@ mod headers;
 mod hosts;
 mod listeners;
 mod paths;
+mod policy;
 mod settings;
 mod sites;
 mod targets;

@@ -28,6 +28,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 pub use diagnostics::{Diagnostic, Problems, Severity};
 pub use load::{Loaded, from_env_sites, load, parse};
 pub use render::{json as diagnostics_to_json, text as render_diagnostics};
@@ -93,7 +95,18 @@ pub struct Listener {
     pub h2: bool,
     /// HTTP/1.1 is spoken.
     pub h1: bool,
+    /// Balancers in front that say whom they stand for; `None`: nobody's header is read.
+    pub proxy_protocol: Option<ProxyProtocol>,
     pub origin: Origin,
+}
+
+/// `proxy_protocol = { trust, timeout }` of a listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyProtocol {
+    /// Peers that always send a header. Other peers never do: what looks like one from them is not believed.
+    pub trust: Vec<IpNet>,
+    /// From accept to the end of the header.
+    pub timeout: Duration,
 }
 
 /// An address to bind.

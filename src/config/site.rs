@@ -77,6 +77,10 @@ pub struct Route {
     pub timeouts: Timeouts,
     pub limits: Limits,
     pub forwarding: Forwarding,
+    /// Protocols a client may switch to, in lower case.
+    pub upgrade: Vec<String>,
+    /// The request body is read whole before a server gets the request.
+    pub buffer_request: bool,
     pub origin: Origin,
 }
 

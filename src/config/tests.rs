@@ -185,7 +185,22 @@ fn a_full_config_means_what_it_says() {
     assert_eq!((upstream.name.as_str(), upstream.balance), ("shop", Balance::RoundRobin));
     assert_eq!((upstream.servers[1].weight, upstream.servers[2].backup), (2, true));
     assert_eq!(upstream.host_header, HostHeader::Name("shop.internal".into()));
-    assert_eq!(config.upstreams[1].name, "127.0.0.1:9000");
+    assert_eq!(upstream.retries, Retries { attempts: 2, budget: 0.5 });
+    let minute = Duration::from_secs(60);
+    let outlier = Outlier { failures: 5, window: minute, eject: minute / 2, max_ejected: 0.34 };
+    assert_eq!((upstream.outlier, upstream.proxy_protocol), (Some(outlier), None));
+    let waiting = MaxRequests { per_server: 100, queue_timeout: Duration::from_secs(2) };
+    assert_eq!(upstream.max_requests, Some(waiting));
+    let balanced = &config.upstreams[1];
+    assert_eq!((balanced.retries.attempts, balanced.outlier), (0, None));
+    assert_eq!((balanced.proxy_protocol, balanced.max_requests), (Some(ProxyHeader::V2), None));
+    assert_eq!(config.upstreams[2].name, "127.0.0.1:9000");
+
+    assert_eq!((&*own.upgrade, own.buffer_request), (&["websocket".to_owned(), "irc/6.9".to_owned()][..], false));
+    assert_eq!((api.upgrade.len(), api.buffer_request, slow.upgrade.len()), (0, true, 2));
+    let rules = config.listeners[2].proxy_protocol.as_ref().unwrap();
+    assert_eq!((rules.trust.len(), rules.timeout), (2, Duration::from_secs(2)));
+    assert_eq!(config.sites[0].routes.len(), 5);
     let AccessLog::On { output, redact, .. } = &config.access_log else { panic!() };
     assert_eq!(*output, LogOutput::File(folder.join("logs/access.log")));
     assert_eq!(redact.headers, ["x-secret"]);
@@ -295,6 +310,10 @@ fn doubtful_settings_are_warnings_and_served() {
     assert_eq!(codes(&format!("{site}[listeners]\nhtps = \":1\"\n")), ["unusual-listener"]);
     let route = "[[sites.\"a.test\".routes]]\npath = \"/x\"\ntimeouts = { keep_alive = \"1s\" }\n";
     assert_eq!(codes(&format!("{site}{route}")), ["no-effect"]);
+    let upstream = "[sites.\"a.test\"]\nupstream = \"b\"\n[upstreams.b]\nservers = [1]\n";
+    let keys =
+        "proxy_protocol = \"v1\"\nkeepalive = { idle = 1 }\noutlier = { failures = 9 }\nqueue_timeout = \"9s\"\n";
+    assert_eq!(codes(&format!("{upstream}{keys}")), ["no-effect"; 3]);
 }
 
 #[test]

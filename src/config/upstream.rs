@@ -14,7 +14,81 @@ pub struct Upstream {
     pub balance: Balance,
     pub keepalive: Keepalive,
     pub host_header: HostHeader,
+    pub retries: Retries,
+    /// `None`: no server is left out for its failures.
+    pub outlier: Option<Outlier>,
+    /// `None`: any number of requests may be in flight.
+    pub max_requests: Option<MaxRequests>,
+    /// The PROXY protocol header each connection begins with.
+    pub proxy_protocol: Option<ProxyHeader>,
     pub origin: Origin,
+}
+
+impl Upstream {
+    /// An upstream with the defaults of every key.
+    pub fn new(name: String, servers: Vec<ServerAddress>, origin: Origin) -> Upstream {
+        Upstream {
+            name,
+            servers,
+            balance: Balance::default(),
+            keepalive: Keepalive::default(),
+            host_header: HostHeader::default(),
+            retries: Retries::default(),
+            outlier: Some(Outlier::default()),
+            max_requests: None,
+            proxy_protocol: None,
+            origin,
+        }
+    }
+}
+
+/// `retries`: what may be tried again, and how much of it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Retries {
+    /// Attempts after the first.
+    pub attempts: usize,
+    /// Retries at most, as a share of all requests.
+    pub budget: f32,
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Retries { attempts: 1, budget: 0.2 }
+    }
+}
+
+/// `outlier`: servers that fail are left out for a while.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Outlier {
+    /// Failures within `window` that take a server out.
+    pub failures: usize,
+    pub window: Duration,
+    /// How long the first time; each further time doubles it.
+    pub eject: Duration,
+    /// Servers out at most, as a share of all.
+    pub max_ejected: f32,
+}
+
+impl Default for Outlier {
+    fn default() -> Self {
+        Outlier { failures: 3, window: Duration::from_secs(10), eject: Duration::from_secs(10), max_ejected: 0.5 }
+    }
+}
+
+/// `max_requests` and `queue_timeout`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MaxRequests {
+    /// Requests in flight on one server, of the whole process.
+    pub per_server: usize,
+    /// How long a request waits for a place.
+    pub queue_timeout: Duration,
+}
+
+/// A version of the PROXY protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyHeader {
+    V1,
+    V2,
 }
 
 /// One server of an upstream with its share.

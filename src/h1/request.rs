@@ -71,7 +71,7 @@ pub fn parse_request(input: &[u8], limits: &Limits) -> Result<Parsed<RequestHead
     let mut facts = Facts::default();
     for field in request.headers.iter() {
         let known = fields.push_span(span(field.name.as_bytes()), span(field.value));
-        facts.read(known, field.value)?;
+        facts.read(known, field.value, &mut fields)?;
     }
     let (target, absolute) = target_form(&method, target.as_bytes(), target_span, &mut fields)?;
     let authority = facts.authority(version, absolute, &mut fields)?;
@@ -135,6 +135,15 @@ fn target_form(method: &Method, target: &[u8], span: Span, fields: &mut Fields) 
     }
 }
 
+/// Tokens of `Upgrade` that are HTTP in another form: never passed on.
+const HTTP_TOKENS: &[&str] = &["h2c", "h2", "http", "tls"];
+
+/// The token is `name`, or `name/version`.
+fn starts_with_token(token: &[u8], name: &str) -> bool {
+    let end = token.iter().position(|b| *b == b'/').unwrap_or(token.len());
+    token[..end].eq_ignore_ascii_case(name.as_bytes())
+}
+
 /// What the fields of one head say together.
 #[derive(Default)]
 struct Facts {
@@ -144,11 +153,11 @@ struct Facts {
     connection: Connection,
     expect: bool,
     upgrades: usize,
-    websocket: bool,
+    upgrade: Option<Upgrade>,
 }
 
 impl Facts {
-    fn read(&mut self, known: Known, value: &[u8]) -> Result<(), Why> {
+    fn read(&mut self, known: Known, value: &[u8], fields: &mut Fields) -> Result<(), Why> {
         match known {
             Known::Host => {
                 self.host += 1;
@@ -179,7 +188,12 @@ impl Facts {
             Known::Upgrade => {
                 for token in tokens::list(value) {
                     self.upgrades += 1;
-                    self.websocket |= token.eq_ignore_ascii_case(b"websocket");
+                    self.upgrade = match token {
+                        _ if token.eq_ignore_ascii_case(b"websocket") => Some(Upgrade::WebSocket),
+                        // What follows would be requests that nobody here has read (RFC 7540 section 3.2, RFC 2817).
+                        _ if HTTP_TOKENS.iter().any(|http| starts_with_token(token, http)) => None,
+                        _ => Some(Upgrade::Other(fields.store(token))),
+                    };
                 }
             }
             _ => {}
@@ -210,9 +224,11 @@ impl Facts {
         };
         head.nominates = self.connection.nominates;
         head.expect_continue = self.expect && head.version == Version::Http11 && head.framing != Framing::None;
-        let asks = self.connection.upgrade && self.upgrades == 1 && self.websocket;
-        let may = head.version == Version::Http11 && head.method == Method::GET && head.framing == Framing::None;
-        head.upgrade = (asks && may).then_some(Upgrade::WebSocket);
+        let asks = self.connection.upgrade && self.upgrades == 1;
+        let may = head.version == Version::Http11 && head.framing == Framing::None;
+        head.upgrade = self
+            .upgrade
+            .filter(|upgrade| asks && may && (head.method == Method::GET || *upgrade != Upgrade::WebSocket));
         Ok(())
     }
 }

@@ -63,6 +63,10 @@ pub fn error(why: Why, format: Format, request_id: &str) -> Response {
         &[b"vestibule; error=", row.proxy_status.as_bytes(), b"; details=\"", row.code.as_bytes(), b"\""],
     );
     response.fields.push(b"Cache-Control", b"no-store");
+    if matches!(why, Why::UpstreamQueueTimeout | Why::UpstreamQueueFull | Why::BufferFull) {
+        // Busy, not broken: the next moment may have room (RFC 9110 section 10.2.3).
+        response.fields.push(b"Retry-After", b"1");
+    }
     response
 }
 

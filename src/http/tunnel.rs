@@ -18,7 +18,7 @@ pub struct Tunnel {
     /// Dropped when the tunnel ends: what counts it as a request in flight.
     pub guard: Box<dyn std::any::Any>,
     /// The protocol both sides agreed on, as the 101 names it.
-    pub protocol: &'static str,
+    pub protocol: Box<str>,
 }
 
 impl std::fmt::Debug for Tunnel {

@@ -55,7 +55,7 @@ pub struct RequestHead {
     pub keep_alive: bool,
     /// `Expect: 100-continue`.
     pub expect_continue: bool,
-    /// `Connection: upgrade` with exactly one known token in `Upgrade`.
+    /// `Connection: upgrade` with exactly one token in `Upgrade`, and no body.
     pub upgrade: Option<Upgrade>,
     /// `Connection` names fields that must not be passed on.
     pub nominates: bool,
@@ -65,6 +65,8 @@ pub struct RequestHead {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Upgrade {
     WebSocket,
+    /// Another one, never HTTP: the token as the client sent it.
+    Other(Span),
 }
 
 impl RequestHead {
@@ -107,6 +109,14 @@ impl RequestHead {
     /// `host` or `host:port`, not lower-cased.
     pub fn authority(&self) -> &[u8] {
         self.fields.bytes(self.authority)
+    }
+
+    /// The protocol the client asks to switch to, as it names it.
+    pub fn upgrade_token(&self) -> Option<&[u8]> {
+        match self.upgrade? {
+            Upgrade::WebSocket => Some(b"websocket"),
+            Upgrade::Other(token) => Some(self.fields.bytes(token)),
+        }
     }
 
     /// Adds a field whose value is the authority as the client sent it.

@@ -4,6 +4,7 @@ pub mod clock;
 mod deadline;
 mod io;
 pub mod listener;
+pub mod proxy_protocol;
 
 pub use deadline::Deadline;
 pub use io::Io;

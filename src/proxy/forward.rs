@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
+use super::buffer;
 use super::record::Record;
 use crate::config::Route;
 use crate::error::Why;
@@ -10,10 +11,8 @@ use crate::http::body::Body;
 use crate::http::headers::remove_hop_by_hop;
 use crate::http::{Request, Response};
 use crate::message::{Framing, RequestHead};
+use crate::net::proxy_protocol::Addresses;
 use crate::upstream::{self, Answer, Cluster, Ongoing, Outgoing, Retry, Upload, Waits};
-
-/// Tries beyond the first (`retries.attempts`).
-const RETRIES: usize = 1;
 
 /// Sends the request to a server of the cluster and makes its answer ours.
 ///
@@ -30,34 +29,43 @@ pub(super) async fn forward(
     {
         return Err(Why::LimitBody);
     }
+    let ends = Addresses { source: request.conn.peer, destination: request.conn.local };
     request.head.fields.push_parts(b"Via", &[b"1.1 ", via().as_bytes()]);
-    let target = target(route, &request.head)?;
-    let outgoing = Outgoing { head: &request.head, target: &target, host: &cluster.host_header };
     let waits = Waits {
         connect: route.timeouts.connect,
         response_header: route.timeouts.response_header,
         tunnel_idle: route.timeouts.tunnel_idle,
     };
     request.body.set_idle(route.timeouts.request_body_idle);
-    let mut upload = Upload::new(std::mem::replace(&mut request.body, Body::Empty), route.limits.body);
+    let body = std::mem::replace(&mut request.body, Body::Empty);
+    let mut upload = match request.head.framing {
+        Framing::None => Upload::new(body, None),
+        _ if route.buffer_request => buffer::read_whole(&mut request.head, body, route.limits.body).await?,
+        _ => Upload::new(body, route.limits.body),
+    };
+    let target = target(route, &request.head)?;
+    let outgoing = Outgoing { head: &request.head, target: &target, host: &cluster.host_header };
     // Doing it twice must be harmless, or it is not done twice.
     let once = !request.head.is_idempotent();
     let mut tried: Vec<usize> = Vec::new();
-    let mut fresh = false;
+    let (mut retries, mut fresh) = (0, false);
     cluster.note_request();
     loop {
-        let (index, endpoint) = cluster.pick(&tried).ok_or(Why::UpstreamUnreachable)?;
+        let (index, in_flight) = cluster.take(&tried).await?;
+        let endpoint = in_flight.endpoint().clone();
         record.attempt(&endpoint);
         let pooled = if fresh { None } else { endpoint.checkout(once) };
         let connection = match pooled {
             Some(connection) => connection,
-            None => match upstream::connect(&endpoint, waits.connect).await {
+            None => match upstream::connect(&endpoint, waits.connect, ends).await {
                 Ok(connection) => connection,
                 Err(why) => {
+                    cluster.note_failure(&endpoint);
                     // Nothing was sent, so any method may go to another server.
                     tried.push(index);
                     let other = tried.len() < cluster.endpoints.len();
-                    if other && tried.len() <= RETRIES && cluster.may_retry() {
+                    if other && retries < cluster.retries.attempts && cluster.may_retry() {
+                        retries += 1;
                         continue;
                     }
                     return Err(why);
@@ -66,7 +74,7 @@ pub(super) async fn forward(
         };
         let ongoing = Ongoing {
             connection,
-            in_flight: endpoint.begin(),
+            in_flight,
             upload,
             deadline: &request.deadline,
             waits,
@@ -74,10 +82,14 @@ pub(super) async fn forward(
         };
         match upstream::exchange(outgoing, ongoing).await {
             Ok(answer) => {
+                cluster.note_answer(&endpoint);
                 record.answered();
                 return Ok(response(answer, route));
             }
             Err(failure) => {
+                if is_servers_fault(failure.why) {
+                    cluster.note_failure(&endpoint);
+                }
                 upload = failure.upload;
                 let allowed = match failure.retry {
                     Retry::NeverSent => true,
@@ -86,9 +98,10 @@ pub(super) async fn forward(
                 };
                 // Not out of the retry budget: it is one try over a fresh connection, and a server that closes after each
                 // answer must not cost its clients a request.
-                if !allowed || fresh || !upload.rewind() {
+                if !allowed || fresh || retries >= cluster.retries.attempts || !upload.rewind() {
                     return Err(failure.why);
                 }
+                retries += 1;
                 // Another server where there is one, else the same one over a fresh connection.
                 fresh = true;
                 if tried.len() + 1 < cluster.endpoints.len() {
@@ -97,6 +110,19 @@ pub(super) async fn forward(
             }
         }
     }
+}
+
+/// The server broke off before its answer. That it closed an idle connection is no failure, and what the client did is not
+/// the server's.
+fn is_servers_fault(why: Why) -> bool {
+    matches!(
+        why,
+        Why::UpstreamClosed
+            | Why::UpstreamCut
+            | Why::UpstreamMalformed
+            | Why::UpstreamHeaderTimeout
+            | Why::UpstreamUpgrade
+    )
 }
 
 /// Path and query for the server: the client's own octets, less the route's prefix.

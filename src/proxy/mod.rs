@@ -1,6 +1,7 @@
 //! The life of a request: [`Proxy::handle`] is the function to read first.
 
 pub mod access_log;
+mod buffer;
 mod forward;
 mod record;
 
@@ -94,6 +95,7 @@ impl Proxy {
             Action::Forward(cluster) => {
                 let cluster = view.clusters.get(*cluster).ok_or(Why::RouteNoRoute)?;
                 apply_request_rules(route, &client, &mut request.head, record);
+                restrict_upgrade(route, &mut request.head);
                 forward::forward(cluster, route, request, record).await?
             }
             Action::Redirect(rule) => redirect::answer(rule, &route.path, &request.head),
@@ -126,6 +128,14 @@ fn check_loop(head: &RequestHead) -> Result<(), Why> {
     let own = forward::via();
     let seen = head.fields.all(Known::Via).any(|via| memchr::memmem::find(via, own.as_bytes()).is_some());
     if seen { Err(Why::ProxyLoop) } else { Ok(()) }
+}
+
+/// A switch to a protocol that the route does not allow is not asked for; the rest of the request is answered.
+fn restrict_upgrade(route: &Route, head: &mut RequestHead) {
+    let Some(asked) = head.upgrade_token() else { return };
+    if !route.upgrade.iter().any(|allowed| asked.eq_ignore_ascii_case(allowed.as_bytes())) {
+        head.upgrade = None;
+    }
 }
 
 fn to_own_name(site: &Site, client: &Client, head: &RequestHead) -> Option<Response> {

@@ -12,12 +12,14 @@ use bytes::BytesMut;
 use tokio::net::TcpStream;
 
 use super::doors::{Facts, Hall};
+use super::proxy_header;
 use super::worker::Command;
 use super::wrong_door;
 use crate::http::serve;
 use crate::http::wire::Wire;
 use crate::http::{ConnInfo, Shared};
 use crate::net::Io;
+use crate::net::proxy_protocol::Addresses;
 use crate::proxy::Proxy;
 use crate::tls::{Acceptor, HandshakeError, TlsFacts};
 
@@ -115,11 +117,18 @@ async fn connection(tcp: TcpStream, peer: SocketAddr, door: Rc<Facts>, hall: Rc<
         Poll::Ready(())
     })
     .await;
+    serve_client(tcp, peer, &door, &shared).await;
+    drop(place);
+    seat.publish(shared.connections.open());
+}
+
+async fn serve_client(mut tcp: TcpStream, peer: SocketAddr, door: &Facts, shared: &Rc<Shared<Proxy>>) {
+    let Some(ends) = ends(&mut tcp, peer, door, shared).await else { return };
     let established = match &door.acceptor {
         None => Some((Io::Tcp(tcp), None)),
         Some(acceptor) => {
             // The handshake's state is large and short-lived: it does not stay in the connection's task.
-            let mut shaking = Box::pin(handshake(tcp, peer, acceptor, &door, &shared));
+            let mut shaking = Box::pin(handshake(tcp, ends, acceptor, door, shared));
             poll_fn(|cx| match shaking.as_mut().poll(cx) {
                 Poll::Pending if shared.connections.is_draining() => Poll::Ready(None),
                 shaken => shaken,
@@ -128,20 +137,37 @@ async fn connection(tcp: TcpStream, peer: SocketAddr, door: Rc<Facts>, hall: Rc<
         }
     };
     if let Some((io, tls)) = established {
-        let conn = Rc::new(ConnInfo::new(peer, door.local, door.index, tls));
-        serve::connection(Wire::new(io), conn, &shared, door.protocols).await;
+        let conn = Rc::new(ConnInfo::new(ends.source, ends.destination, door.index, tls));
+        serve::connection(Wire::new(io), conn, shared, door.protocols).await;
     }
-    drop(place);
-    seat.publish(shared.connections.open());
+}
+
+/// Who is connected to what: as the socket says, or as a trusted balancer in front says of the client it stands for.
+/// `None`: the connection is over.
+async fn ends(tcp: &mut TcpStream, peer: SocketAddr, door: &Facts, shared: &Shared<Proxy>) -> Option<Addresses> {
+    let local = if door.exact_local { tcp.local_addr().unwrap_or(door.local) } else { door.local };
+    let own = Addresses { source: peer, destination: local };
+    let Some(rules) = door.proxy_protocol.as_ref().filter(|rules| proxy_header::is_expected(rules, peer)) else {
+        return Some(own);
+    };
+    match Box::pin(proxy_header::take(tcp, rules, &shared.connections)).await {
+        Ok(told) => Some(told.unwrap_or(own)),
+        Err(Some(why)) => {
+            tracing::warn!("{peer}: connection to {} closed: {why}: {}", door.local, why.row().cause);
+            None
+        }
+        Err(None) => None,
+    }
 }
 
 async fn handshake(
     tcp: TcpStream,
-    peer: SocketAddr,
+    ends: Addresses,
     acceptor: &Acceptor,
-    door: &Rc<Facts>,
-    shared: &Rc<Shared<Proxy>>,
+    door: &Facts,
+    shared: &Shared<Proxy>,
 ) -> Option<(Io, Option<TlsFacts>)> {
+    let peer = ends.source;
     let accepting = acceptor.accept(tcp);
     let accepted = match shared.settings.timeouts.handshake {
         None => accepting.await,
@@ -159,7 +185,7 @@ async fn handshake(
             let mut wire = Wire::new(Io::Tcp(io));
             wire.input = BytesMut::from(&read[..]);
             if let Some(wrong_door) = &door.wrong_door {
-                wrong_door::serve(wire, peer, door.local, door.index, wrong_door).await;
+                wrong_door::serve(wire, peer, ends.destination, door.index, wrong_door).await;
             }
             None
         }

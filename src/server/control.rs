@@ -213,12 +213,15 @@ impl Control {
         let acceptors = self.acceptors(&self.snapshot)?;
         let generation = |_| Generation { snapshot: self.snapshot.clone(), log: self.log.clone(), doors: Vec::new() };
         let mut generations: Vec<Generation> = (0..self.count).map(generation).collect();
+        // A header for a server names both ends; a socket bound to every address does not know its own.
+        let exact_local = self.snapshot.config.upstreams.iter().any(|upstream| upstream.proxy_protocol.is_some());
         for (door, acceptor) in self.doors.iter_mut().zip(acceptors) {
             let id = *door.id.get_or_insert_with(|| {
                 self.next_id += 1;
                 self.next_id - 1
             });
             let listener = &self.snapshot.config.listeners[door.listener];
+            let proxy_protocol = listener.proxy_protocol.clone().map(Arc::new);
             let mut sockets = std::mem::take(&mut door.sockets).into_iter();
             for generation in &mut generations {
                 generation.doors.push(Door {
@@ -228,6 +231,8 @@ impl Control {
                     local: door.local,
                     acceptor: acceptor.clone(),
                     protocols: Protocols { h1: listener.h1, h2: listener.h2 },
+                    proxy_protocol: proxy_protocol.clone(),
+                    exact_local,
                 });
             }
         }
@@ -254,7 +259,10 @@ fn build(
         None => None,
     };
     let https = doors.iter().find(|door| config.listeners[door.listener].tls).map(|door| door.local.port());
-    let snapshot = Snapshot::build(config, dev, https, builtin).map_err(StartError::Config)?;
+    let mut snapshot = Snapshot::build(config, dev, https, builtin).map_err(StartError::Config)?;
+    if let Some(before) = before {
+        snapshot.inherit(before);
+    }
     for warning in snapshot.certs.iter().flat_map(|certs| certs.warnings()) {
         tracing::warn!("{}", warning.message);
     }

@@ -4,12 +4,14 @@
 use std::cell::RefCell;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use tokio::task::JoinHandle;
 
 use super::accept::{self, Handed};
 use super::worker::Seat;
 use super::wrong_door::{self, WrongDoor};
+use crate::config::ProxyProtocol;
 use crate::http::Shared;
 use crate::http::serve::Protocols;
 use crate::proxy::Proxy;
@@ -27,6 +29,10 @@ pub(super) struct Door {
     /// TLS ends here.
     pub acceptor: Option<Acceptor>,
     pub protocols: Protocols,
+    /// Whose PROXY protocol header is read.
+    pub proxy_protocol: Option<Arc<ProxyProtocol>>,
+    /// Somebody asks for the exact address a client connected to, not only for the one that is bound.
+    pub exact_local: bool,
 }
 
 /// What connections need to know of their door.
@@ -35,6 +41,8 @@ pub(super) struct Facts {
     pub local: SocketAddr,
     pub acceptor: Option<Acceptor>,
     pub protocols: Protocols,
+    pub proxy_protocol: Option<Arc<ProxyProtocol>>,
+    pub exact_local: bool,
     pub wrong_door: Option<Rc<Shared<WrongDoor>>>,
 }
 
@@ -75,9 +83,9 @@ impl Hall {
         let mut before = self.doors.take();
         let mut now: Vec<Option<Open>> = Vec::new();
         for door in doors {
-            let Door { id, socket, index, local, acceptor, protocols } = door;
+            let Door { id, socket, index, local, acceptor, protocols, proxy_protocol, exact_local } = door;
             let wrong_door = acceptor.is_some().then(|| wrong_door::shared(shared.settings.clone()));
-            let facts = Rc::new(Facts { index, local, acceptor, protocols, wrong_door });
+            let facts = Rc::new(Facts { index, local, acceptor, protocols, proxy_protocol, exact_local, wrong_door });
             let accepting = match (before.get_mut(id).and_then(Option::take), socket) {
                 (Some(open), _) => open.accepting,
                 (None, Some(socket)) => tokio::task::spawn_local(accept::accept(socket, id, local, self.clone())),

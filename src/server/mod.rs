@@ -8,6 +8,7 @@ mod capability;
 mod changes;
 mod control;
 mod doors;
+mod proxy_header;
 mod show;
 mod signals;
 mod watch;

@@ -122,7 +122,7 @@ pub async fn exchange(outgoing: Outgoing<'_>, ongoing: Ongoing<'_>) -> Result<An
     })
     .await;
     match head {
-        Ok(head) => answer(head, connection, in_flight, sending, outgoing.head.upgrade.is_some(), deadline, waits),
+        Ok(head) => answer(head, connection, in_flight, sending, outgoing.head.upgrade_token(), deadline, waits),
         Err(why) => {
             let closed = why == Why::UpstreamClosed && connection.reused && interims == 0;
             if closed {
@@ -266,18 +266,20 @@ fn answer(
     mut connection: Connection,
     in_flight: InFlight,
     sending: Sending,
-    asked_upgrade: bool,
+    asked: Option<&[u8]>,
     deadline: &std::rc::Rc<Deadline>,
     waits: Waits,
 ) -> Result<Answer, Failure> {
     if head.status == 101 {
-        let protocol = head.fields.get(Known::Upgrade);
-        if !asked_upgrade || !protocol.is_some_and(|p| p.eq_ignore_ascii_case(b"websocket")) {
+        // Only the protocol that was asked for.
+        let agreed =
+            head.fields.get(Known::Upgrade).filter(|told| asked.is_some_and(|asked| told.eq_ignore_ascii_case(asked)));
+        let Some(protocol) = agreed.map(|agreed| String::from_utf8_lossy(agreed).into_owned()) else {
             return Err(Failure { why: Why::UpstreamUpgrade, retry: Retry::No, upload: sending.upload });
-        }
+        };
         let tunnel = Tunnel {
             wire: connection.wire,
-            protocol: "websocket",
+            protocol: protocol.into(),
             idle: waits.tunnel_idle,
             guard: Box::new(in_flight),
         };

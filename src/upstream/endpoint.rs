@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::config::{Keepalive, ServerAddress, UpstreamAddress};
+use super::gate::Place;
+use super::outlier::Failures;
+use crate::config::{Keepalive, ProxyHeader, ServerAddress, Upstream, UpstreamAddress};
 use crate::http::wire::Wire;
 use crate::net::clock;
 
@@ -18,10 +20,6 @@ const SETTLED: Duration = Duration::from_millis(20);
 /// How far a burst may go above `keepalive.idle` until the next sweep: closing connections that are wanted again a
 /// moment later would cost more than they do.
 const BURST: usize = 16;
-
-/// Connects that fail one after the other before a server is left out (`outlier.failures`), and for how long.
-const FAILURES: u32 = 3;
-const EJECTED: Duration = Duration::from_secs(10);
 
 /// A server as one worker sees it.
 #[derive(Debug)]
@@ -38,8 +36,9 @@ pub struct Endpoint {
     /// The server has been seen to keep a connection open after an answer. One that closes without having said so is not
     /// trusted with a request that must not be done twice.
     keeps: Cell<bool>,
-    failures: Cell<u32>,
-    ejected_until: Cell<Option<Instant>>,
+    /// The header each connection begins with.
+    pub(super) proxy_protocol: Option<ProxyHeader>,
+    pub(super) failures: Failures,
     pub(super) resolved: RefCell<Resolved>,
 }
 
@@ -68,22 +67,25 @@ pub struct Connection {
 
 /// Counts a request on a server until it is dropped.
 #[derive(Debug)]
-pub struct InFlight(Rc<Endpoint>);
+pub struct InFlight {
+    endpoint: Rc<Endpoint>,
+    _place: Option<Place>,
+}
 
 impl Endpoint {
-    pub fn new(server: &ServerAddress, keepalive: Keepalive, builtin: Option<SocketAddr>) -> Endpoint {
+    pub fn new(server: &ServerAddress, upstream: &Upstream, builtin: Option<SocketAddr>) -> Endpoint {
         Endpoint {
             address: server.address.clone(),
             label: server.address.to_string().into(),
             weight: server.weight.max(1),
             backup: server.backup,
-            keepalive,
+            keepalive: upstream.keepalive,
             builtin,
             idle: RefCell::default(),
             in_flight: Cell::new(0),
             keeps: Cell::new(false),
-            failures: Cell::new(0),
-            ejected_until: Cell::new(None),
+            proxy_protocol: upstream.proxy_protocol,
+            failures: Failures::default(),
             resolved: RefCell::default(),
         }
     }
@@ -99,6 +101,7 @@ impl Endpoint {
             && self.weight == other.weight
             && self.backup == other.backup
             && self.keepalive == other.keepalive
+            && self.proxy_protocol == other.proxy_protocol
             && self.builtin == other.builtin
     }
 
@@ -106,22 +109,15 @@ impl Endpoint {
         self.in_flight.get()
     }
 
-    /// Notes how connecting went: a server that refuses again and again is left out for a while.
-    pub fn note_connect(&self, connected: bool) {
-        let failures = if connected { 0 } else { self.failures.get().saturating_add(1) };
-        self.failures.set(failures);
-        self.ejected_until.set((failures >= FAILURES).then(|| clock::now() + EJECTED));
-    }
-
     /// Left out for the time being.
     pub(super) fn is_ejected(&self) -> bool {
-        self.ejected_until.get().is_some_and(|until| clock::now() < until)
+        self.failures.is_ejected()
     }
 
-    /// Counts a request.
-    pub fn begin(self: Rc<Self>) -> InFlight {
+    /// Counts a request. `place`: what it holds of the server's `max_requests`.
+    pub(super) fn begin(self: Rc<Self>, place: Option<Place>) -> InFlight {
         self.in_flight.set(self.in_flight.get() + 1);
-        InFlight(self)
+        InFlight { endpoint: self, _place: place }
     }
 
     /// Takes a pooled connection that is still good. `once`: the request must not be done twice, so only a young
@@ -163,6 +159,10 @@ impl Endpoint {
 
     /// Puts a connection back after a whole exchange.
     pub fn checkin(&self, mut connection: Connection) {
+        // Its header names one client; the next request may be another's.
+        if self.proxy_protocol.is_some() {
+            return;
+        }
         if connection.reused {
             self.keeps.set(true);
         }
@@ -197,13 +197,13 @@ impl Endpoint {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.set(self.0.in_flight.get() - 1);
+        self.endpoint.in_flight.set(self.endpoint.in_flight.get() - 1);
     }
 }
 
 impl InFlight {
     pub fn endpoint(&self) -> &Rc<Endpoint> {
-        &self.0
+        &self.endpoint
     }
 }
 
@@ -217,7 +217,8 @@ mod tests {
         let local = listener.local_addr().unwrap();
         let address = UpstreamAddress::Tcp { host: "127.0.0.1".into(), port: local.port() };
         let server = ServerAddress { address, weight: 1, backup: false };
-        let endpoint = Rc::new(Endpoint::new(&server, Keepalive::default(), None));
+        let endpoint =
+            Rc::new(Endpoint::new(&server, &Upstream::new("test".into(), Vec::new(), Default::default()), None));
         let ours = tokio::net::TcpStream::connect(local).await.unwrap();
         let (theirs, _) = listener.accept().await.unwrap();
         endpoint.checkin(Connection { wire: Wire::new(Io::Tcp(ours)), reused: false, keep: None });

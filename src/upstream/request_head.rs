@@ -2,7 +2,7 @@
 
 use crate::config::HostHeader;
 use crate::h1;
-use crate::message::{Framing, Known, RequestHead, Upgrade};
+use crate::message::{Framing, Known, RequestHead};
 
 /// What is sent to a server: the client's head, prepared, with the path the route makes of it.
 #[derive(Debug, Clone, Copy)]
@@ -50,8 +50,10 @@ impl Outgoing<'_> {
             Framing::None if had_length => h1::write_length(out, 0),
             Framing::None => {}
         }
-        if let Some(Upgrade::WebSocket) = head.upgrade {
-            out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\n");
+        if let Some(token) = head.upgrade_token() {
+            out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: ");
+            out.extend_from_slice(token);
+            out.extend_from_slice(b"\r\n");
         }
         out.extend_from_slice(b"\r\n");
     }

@@ -14,8 +14,8 @@ const REPLAY: usize = 64 << 10;
 #[derive(Debug)]
 pub struct Upload {
     body: Body,
-    max: Option<u64>,
-    total: u64,
+    /// Bytes that may still come.
+    left: u64,
     kept: Vec<Bytes>,
     kept_bytes: usize,
     /// Everything read so far is in `kept`.
@@ -23,13 +23,29 @@ pub struct Upload {
     /// The next piece of `kept` to send.
     next: usize,
     ended: bool,
+    /// What counts the memory of a body that was read before.
+    _held: Option<Box<dyn std::any::Any>>,
 }
 
 impl Upload {
     /// `max`: bytes above which the body is refused with `limit.body`.
     pub fn new(body: Body, max: Option<u64>) -> Upload {
         let ended = matches!(body, Body::Empty);
-        Upload { body, max, total: 0, kept: Vec::new(), kept_bytes: 0, whole: true, next: 0, ended }
+        Upload {
+            body,
+            left: max.unwrap_or(u64::MAX),
+            kept: Vec::new(),
+            kept_bytes: 0,
+            whole: true,
+            next: 0,
+            ended,
+            _held: None,
+        }
+    }
+
+    /// A body that was read whole before. `held` is dropped with it.
+    pub fn whole(pieces: Vec<Bytes>, held: Box<dyn std::any::Any>) -> Upload {
+        Upload { kept: pieces, ended: true, _held: Some(held), ..Upload::new(Body::Empty, None) }
     }
 
     /// There is nothing to send.
@@ -62,11 +78,11 @@ impl Upload {
         };
         match &frame {
             Some(Ok(Frame::Data(data))) => {
-                self.total += data.len() as u64;
-                if self.max.is_some_and(|max| self.total > max) {
+                let Some(left) = self.left.checked_sub(data.len() as u64) else {
                     self.ended = true;
                     return Poll::Ready(Some(Err(Why::LimitBody)));
-                }
+                };
+                self.left = left;
                 self.keep(data);
             }
             Some(Ok(Frame::Trailers(_))) => {

@@ -6,7 +6,7 @@ import unittest
 from concurrent.futures import ThreadPoolExecutor
 
 import support
-from backends import RawServer, read_message
+from backends import RawServer, Recorder, read_message
 from h2raw import H2Client
 from rawhttp import Client
 
@@ -189,6 +189,155 @@ class ClosingBetween(unittest.TestCase):
             self.assertEqual([status for status in answers if status != 200], [])
             posts = [body for method, body in seen if method == "POST"]
             self.assertEqual(len(posts), self.REQUESTS // 2)
+
+
+class Buffering(unittest.TestCase):
+    """`buffer_request = true`: the body is read whole before a server is asked."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.recorder = Recorder()
+        cls.addClassCleanup(cls.recorder.close)
+        target = f"127.0.0.1:{cls.recorder.port}"
+        routes = "".join(
+            f'[[sites."{support.HOST}".routes]]\npath = "{path}"\nproxy = "{target}"\n{keys}\n'
+            for path, keys in (("/small/*", 'limits = { body = "1KiB" }'), ("/plain/*", "buffer_request = false"))
+        )
+        cls.proxy = support.Proxy(support.site(target, extra=f"buffer_request = true\n{routes}"))
+        cls.addClassCleanup(cls.proxy.close)
+
+    def setUp(self):
+        self.recorder.clear()
+
+    def head(self, path, *fields):
+        return f"POST {path} HTTP/1.1\r\n".encode() + fields_of(b"Host: " + support.HOST.encode(), *fields)
+
+    def test_a_chunked_body_arrives_with_its_length_and_without_trailers(self):
+        pieces = [b"%d" % number * 5000 for number in range(40)]
+        chunks = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
+        with Client(self.proxy.http) as client:
+            client.send(self.head("/", b"Transfer-Encoding: chunked") + chunks + b"0\r\nX-Sum: 1\r\n\r\n")
+            self.assertEqual(client.answer().status, 200)
+            client.send(self.head("/", b"Transfer-Encoding: chunked") + b"0\r\n\r\n")
+            self.assertEqual(client.answer().status, 200)
+            client.send(self.head("/plain/x", b"Transfer-Encoding: chunked") + b"1\r\na\r\n0\r\n\r\n")
+            self.assertEqual(client.answer().status, 200)
+        long, empty, plain = self.recorder.requests
+        self.assertEqual((long.framing, long.body, long.trailers), ("length", b"".join(pieces), []))
+        self.assertEqual((empty.framing, empty.value("content-length")), ("length", "0"))
+        self.assertEqual((plain.framing, plain.body), ("chunked", b"a"))
+
+    def test_a_body_of_http_2_arrives_with_its_length(self):
+        with H2Client(self.proxy.https, self.proxy.ca(), support.HOST) as client:
+            fields = ((":method", "POST"), (":scheme", "https"), (":path", "/"), (":authority", support.HOST))
+            client.headers(1, fields, end=False)
+            client.data(1, b"a" * 16000, end=False)
+            client.data(1, b"b")
+            self.assertEqual(client.answer(1).status, 200)
+        request = self.recorder.requests[-1]
+        self.assertEqual((request.framing, request.body), ("length", b"a" * 16000 + b"b"))
+
+    def test_no_server_is_held_while_the_body_is_on_its_way(self):
+        with Client(self.proxy.http) as slow, Client(self.proxy.http) as quick:
+            slow.send(self.head("/slow", b"Content-Length: 4") + b"ab")
+            # The other request came later and is over: the first one waits for its client alone.
+            quick.send(self.head("/quick", b"Content-Length: 2") + b"ok")
+            self.assertEqual(quick.answer().status, 200)
+            self.assertEqual([request.target for request in self.recorder.requests], ["/quick"])
+            self.assertEqual(self.recorder.partial, [])
+            slow.send(b"cd")
+            self.assertEqual(slow.answer().status, 200)
+            self.assertEqual(self.recorder.requests[-1].body, b"abcd")
+
+    def test_a_client_that_waits_is_told_to_send_and_the_server_is_not_asked(self):
+        with Client(self.proxy.http) as client:
+            client.send(self.head("/", b"Content-Length: 2", b"Expect: 100-continue"))
+            self.assertEqual(client.read_until(b"\r\n\r\n"), b"HTTP/1.1 100 Continue")
+            self.assertEqual(self.recorder.requests, [])
+            client.send(b"ok")
+            self.assertEqual(client.answer().status, 200)
+        self.assertIsNone(self.recorder.requests[-1].value("expect"))
+
+    def test_a_body_over_the_limit_never_reaches_a_server(self):
+        for framing, body in (
+            (b"Content-Length: 1025", b"x" * 1025),
+            (b"Transfer-Encoding: chunked", b"401\r\n" + b"x" * 1025 + b"\r\n0\r\n\r\n"),
+        ):
+            with self.subTest(framing), Client(self.proxy.http) as client:
+                client.send(self.head("/small/x", framing) + body)
+                answer = client.answer()
+                self.assertEqual((answer.status, b"limit.body" in answer.body), (413, True))
+        self.assertEqual(self.recorder.requests, [])
+
+    def test_a_body_that_ends_early_never_reaches_a_server(self):
+        with Client(self.proxy.http) as client:
+            client.send(self.head("/", b"Content-Length: 4") + b"ab")
+            client.finish_sending()
+            self.assertEqual(client.answer().status, 400)
+        self.assertEqual((self.recorder.requests, self.recorder.partial), ([], []))
+
+
+class Upgrades(unittest.TestCase):
+    """`upgrade`: the protocols a route lets a client switch to."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.heads = []
+
+        def serve(peer):
+            rest = b""
+            while found := read_message(peer, rest):
+                head, rest = found
+                cls.heads.append(head)
+                asked = head.value("upgrade")
+                if asked is None:
+                    peer.sendall(ANSWER)
+                    continue
+                agreed = "other" if head.target == "/wrong" else asked
+                peer.sendall(f"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: {agreed}\r\n\r\n".encode())
+                peer.sendall(rest)
+                while data := peer.recv(65536):
+                    peer.sendall(data)
+                return
+
+        backend = RawServer(serve)
+        cls.addClassCleanup(backend.close)
+        target = f"127.0.0.1:{backend.port}"
+        routes = f'[[sites."{support.HOST}".routes]]\npath = "/none"\nupgrade = []\nproxy = "{target}"\n'
+        cls.proxy = support.Proxy(support.site(target, extra=f'upgrade = ["websocket", "Echo/1"]\n{routes}'))
+        cls.addClassCleanup(cls.proxy.close)
+
+    def ask(self, client, token, path="/", *more):
+        head = f"GET {path} HTTP/1.1\r\n".encode()
+        upgrade = b"Upgrade: " + token.encode()
+        client.send(head + fields_of(b"Host: " + support.HOST.encode(), b"Connection: Upgrade", upgrade, *more))
+        return client.answer()
+
+    def test_a_protocol_of_the_list_becomes_a_tunnel(self):
+        for token in ("Echo/1", "echo/1", "websocket"):
+            with self.subTest(token), Client(self.proxy.http) as client:
+                answer = self.ask(client, token)
+                self.assertEqual((answer.status, answer.value("upgrade").lower()), (101, token.lower()))
+                client.send(b"ping")
+                self.assertEqual(client.read_exactly(4), b"ping")
+
+    def test_any_other_protocol_is_not_asked_for_and_the_request_is_answered(self):
+        cases = {
+            "another version": ("echo/2", "/"), "no version": ("echo", "/"), "another one": ("irc", "/"),
+            "two": ("echo/1, websocket", "/"), "a route of its own": ("websocket", "/none"),
+            "h2c": ("h2c", "/"), "TLS": ("TLS/1.0", "/"),
+        }  # fmt: skip
+        for name, (token, path) in cases.items():
+            with self.subTest(name), Client(self.proxy.http) as client:
+                answer = self.ask(client, token, path, b"HTTP2-Settings: AAMAAABk")
+                self.assertEqual((answer.status, answer.body), (200, b"ok\n"))
+                fields = [self.heads[-1].value(field) for field in ("upgrade", "connection", "http2-settings")]
+                self.assertEqual(fields, [None] * 3)
+
+    def test_a_server_that_switches_to_something_else_is_not_followed(self):
+        with Client(self.proxy.http) as client:
+            answer = self.ask(client, "echo/1", "/wrong")
+            self.assertEqual((answer.status, b"upstream.upgrade" in answer.body), (502, True))
 
 
 if __name__ == "__main__":

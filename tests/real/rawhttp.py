@@ -119,11 +119,16 @@ class Answer:
 
 
 class Client:
-    """One connection that sends what it is told, byte by byte."""
+    """One connection that sends what it is told, byte by byte.
 
-    def __init__(self, port, tls=None, name=None, timeout=10, alpn=("http/1.1",)):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout)
+    `source` is an address of its own; `before` goes out in clear ahead of any handshake.
+    """
+
+    def __init__(self, port, tls=None, name=None, timeout=10, alpn=("http/1.1",), source=None, before=b""):
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout, (source, 0) if source else None)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if before:
+            self.socket.sendall(before)
         if tls:
             context = ssl.create_default_context(cafile=tls)
             context.set_alpn_protocols(list(alpn))

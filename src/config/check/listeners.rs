@@ -1,13 +1,17 @@
 //! `[listeners]`: the doors and their addresses.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use super::{Checker, texts};
+use super::{Checker, hosts, is_invalid, texts};
 use crate::config::diagnostics::{Checked, Diagnostic};
 use crate::config::schema::nearest;
 use crate::config::source::Mark;
 use crate::config::value::{Entry, Node, Table, Value, quote};
-use crate::config::{BindAddress, Listener, PlainMode, Site};
+use crate::config::{BindAddress, Listener, PlainMode, ProxyProtocol, Site};
+
+/// `proxy_protocol.timeout`.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Checker<'_> {
     /// The open doors: `http`, `https`, then the others in file order.
@@ -22,6 +26,7 @@ impl Checker<'_> {
                     tls: name == "https",
                     h2: true,
                     h1: true,
+                    proxy_protocol: None,
                     origin: Default::default(),
                 }),
             };
@@ -93,7 +98,23 @@ impl Checker<'_> {
                 self.report(diagnostic.replace("[\"h2\", \"http/1.1\"]"), node.at);
             }
         }
-        Some(Listener { name: name.to_owned(), addresses, tls, h2, h1, origin: self.origin(entry.key_at) })
+        let proxy_protocol = table.get("proxy_protocol").and_then(|node| self.proxy_protocol(node));
+        let origin = self.origin(entry.key_at);
+        Some(Listener { name: name.to_owned(), addresses, tls, h2, h1, proxy_protocol, origin })
+    }
+
+    /// `{ trust, timeout }`.
+    fn proxy_protocol(&mut self, node: &Node) -> Option<ProxyProtocol> {
+        let table = node.table()?;
+        if table.list("trust").next().is_none() && !is_invalid(table, "trust") && !table.incomplete {
+            let diagnostic = Diagnostic::error("no-trust", "no peer is trusted to send a PROXY protocol header")
+                .label("`trust` is missing or empty")
+                .help("list the networks of the balancers in front: trust = [\"10.0.0.0/8\"]");
+            self.report(diagnostic, node.at);
+        }
+        let trust = texts(table, "trust").filter_map(|(text, at)| self.take(hosts::network(text), at)).collect();
+        let timeout = table.duration("timeout").flatten().unwrap_or(HEADER_TIMEOUT);
+        Some(ProxyProtocol { trust, timeout })
     }
 
     /// One address or a list of them.

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Checker, hosts, texts};
-use crate::config::diagnostics::Diagnostic;
-use crate::config::value::Table;
+use super::{Checker, headers, hosts, texts};
+use crate::config::diagnostics::{Checked, Diagnostic};
+use crate::config::value::{Table, quote};
 use crate::config::{ForwardedStyle, Forwarding, Limits, PlainMode, Timeouts};
 
 /// Timeouts that are over before a site is known.
@@ -12,12 +12,28 @@ const EARLY_TIMEOUTS: &[&str] = &["handshake", "request_header", "keep_alive"];
 /// Limits that are checked before a site is known.
 const EARLY_LIMITS: &[&str] = &["header_bytes", "header_fields", "uri_bytes"];
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Settings {
     pub http: PlainMode,
     pub timeouts: Timeouts,
     pub limits: Limits,
     pub forwarding: Forwarding,
+    /// Protocols a client may switch to.
+    pub upgrade: Vec<String>,
+    pub buffer_request: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            http: PlainMode::default(),
+            timeouts: Timeouts::default(),
+            limits: Limits::default(),
+            forwarding: Forwarding::default(),
+            upgrade: vec!["websocket".to_owned()],
+            buffer_request: false,
+        }
+    }
 }
 
 impl Checker<'_> {
@@ -49,15 +65,26 @@ impl Checker<'_> {
     /// The settings of a site, on top of `[defaults]`.
     pub(super) fn site_settings(&mut self, table: &Table, defaults: &Settings) -> Settings {
         self.without_effect(table, "a site");
-        self.settings(table, defaults)
+        let mut settings = self.settings(table, defaults);
+        self.request_settings(table, &mut settings);
+        settings
     }
 
-    /// The settings of a route: timeouts and limits only.
+    /// The settings of a route: timeouts and limits, and what is done with a request.
     pub(super) fn route_settings(&mut self, table: &Table, inherited: &Settings) -> Settings {
         let mut settings = inherited.clone();
         bounds(table, &mut settings);
         self.without_effect(table, "a route");
+        self.request_settings(table, &mut settings);
         settings
+    }
+
+    /// `upgrade` and `buffer_request`.
+    fn request_settings(&mut self, table: &Table, settings: &mut Settings) {
+        if table.has("upgrade") {
+            settings.upgrade = texts(table, "upgrade").filter_map(|(text, at)| self.take(protocol(text), at)).collect();
+        }
+        settings.buffer_request = table.bool("buffer_request").unwrap_or(settings.buffer_request);
     }
 
     /// Says which timeouts and limits come too late here: a connection and a head are bounded before a site is known.
@@ -102,4 +129,23 @@ fn bounds(table: &Table, settings: &mut Settings) {
         limits.header_fields = fields.unwrap_or(limits.header_fields);
         limits.body = table.size("body").unwrap_or(limits.body);
     }
+}
+
+/// A token of `Upgrade` (RFC 9110 section 7.8): a name, with or without a version.
+fn protocol(text: &str) -> Checked<String> {
+    let bad = |why: &str| {
+        Diagnostic::error("bad-protocol", format!("{} is no protocol to switch to", quote(text))).label(why)
+    };
+    let (name, version) = text.split_once('/').map_or((text, None), |(name, version)| (name, Some(version)));
+    if headers::name(name).is_err() || version.is_some_and(|version| headers::name(version).is_err()) {
+        return Err(bad("a name, or a name/version").boxed());
+    }
+    if matches!(name.to_ascii_lowercase().as_str(), "h2c" | "h2" | "http" | "tls") {
+        // What follows would be requests that no route and no rule has seen.
+        return Err(bad("never passed on")
+            .note("requests inside such a connection would reach the server unseen")
+            .help("list protocols that are not HTTP, such as \"websocket\"")
+            .boxed());
+    }
+    Ok(text.to_ascii_lowercase())
 }

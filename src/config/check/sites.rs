@@ -235,6 +235,8 @@ impl Checker<'_> {
             timeouts: settings.timeouts,
             limits: settings.limits,
             forwarding: settings.forwarding,
+            upgrade: settings.upgrade,
+            buffer_request: settings.buffer_request,
             origin: self.origin(table.get("path").map_or(node.at, |path| path.at)),
         })
     }
@@ -252,6 +254,8 @@ fn own_route(owner: &Owner, action: Action, origin: crate::config::Origin) -> Ro
         timeouts: owner.settings.timeouts,
         limits: owner.settings.limits,
         forwarding: owner.settings.forwarding.clone(),
+        upgrade: owner.settings.upgrade.clone(),
+        buffer_request: owner.settings.buffer_request,
         origin,
     }
 }

@@ -36,14 +36,8 @@ impl Upstreams {
             return *index;
         }
         let index = self.list.len();
-        self.list.push(Upstream {
-            name: address.to_string(),
-            servers: vec![ServerAddress { address: address.clone(), weight: 1, backup: false }],
-            balance: Balance::default(),
-            keepalive: Keepalive::default(),
-            host_header: HostHeader::default(),
-            origin,
-        });
+        let servers = vec![ServerAddress { address: address.clone(), weight: 1, backup: false }];
+        self.list.push(Upstream::new(address.to_string(), servers, origin));
         self.by_target.insert(address, index);
         index
     }
@@ -100,14 +94,11 @@ impl Checker<'_> {
             keepalive.idle_timeout = table.duration("idle_timeout").flatten().unwrap_or(keepalive.idle_timeout);
         }
         let host_header = table.get("host_header").and_then(|node| self.take(host_header(node.text()?), node.at));
-        Upstream {
-            name: entry.key.clone(),
-            servers,
-            balance,
-            keepalive,
-            host_header: host_header.unwrap_or_default(),
-            origin: self.origin(entry.key_at),
-        }
+        let mut upstream = Upstream::new(entry.key.clone(), servers, self.origin(entry.key_at));
+        (upstream.balance, upstream.keepalive) = (balance, keepalive);
+        upstream.host_header = host_header.unwrap_or_default();
+        self.policy(table, &mut upstream);
+        upstream
     }
 
     fn servers(&mut self, table: &Table, entry: &Entry) -> Vec<ServerAddress> {

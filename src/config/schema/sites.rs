@@ -5,6 +5,8 @@ use super::tables::{COMPRESS, DURATION, FORWARDED, HEADER_NAMES, LIMITS, NETWORK
 use super::tables::{count, key, later, words};
 use super::{Kind, Table};
 
+const UPGRADE: Kind = List(&Text("a protocol"));
+
 /// `[sites."HOST"]`.
 #[rustfmt::skip]
 pub(in crate::config) static SITE: Table = Table { other: None, keys: &[
@@ -29,6 +31,8 @@ pub(in crate::config) static SITE: Table = Table { other: None, keys: &[
     later("cors", Kind::Table(&CORS), "", "Cross-origin requests."),
     key("timeouts", Kind::Table(&TIMEOUTS), "", "Deadlines of a request."),
     key("limits", Kind::Table(&LIMITS), "", "Bounds of a request."),
+    key("upgrade", UPGRADE, "['websocket']", "Protocols a client may switch to with `Upgrade`."),
+    key("buffer_request", Bool, "false", "Read the request body whole before forwarding it."),
     key("routes", List(&Kind::Table(&ROUTE)), "[]", "Paths with an action of their own."),
 ] };
 
@@ -69,7 +73,8 @@ static ROUTE: Table = Table { other: None, keys: &[
     later("cors", Kind::Table(&CORS), "", "Cross-origin requests."),
     key("timeouts", Kind::Table(&TIMEOUTS), "", "Deadlines of a request."),
     key("limits", Kind::Table(&LIMITS), "", "Bounds of a request."),
-    later("buffer_request", Bool, "false", "Read the body whole before forwarding it."),
+    key("upgrade", UPGRADE, "['websocket']", "Protocols a client may switch to with `Upgrade`."),
+    key("buffer_request", Bool, "false", "Read the request body whole before forwarding it."),
 ] };
 
 #[rustfmt::skip]

@@ -69,7 +69,7 @@ static LISTENER: Table = Table { other: None, keys: &[
     key("tls", Bool, "false", "TLS ends here; `https` always has it and `http` never."),
     key("protocols", List(&words(&["h2", "http/1.1"])), "['h2', 'http/1.1']", "HTTP versions; on a plain door h2 is h2c by prior knowledge."),
     later("http3", Bool, "false", "HTTP/3 on the UDP port of the same number."),
-    later("proxy_protocol", OneOf(&[OFF, Kind::Table(&PROXY_PROTOCOL)]), "'off'", "The PROXY protocol of a balancer in front."),
+    key("proxy_protocol", OneOf(&[OFF, Kind::Table(&PROXY_PROTOCOL)]), "'off'", "The PROXY protocol of a balancer in front."),
 ] };
 
 #[rustfmt::skip]
@@ -156,14 +156,14 @@ static UPSTREAM: Table = Table { other: None, keys: &[
     later("sticky", OneOf(&[OFF, Kind::Table(&STICKY)]), "'off'", "A client stays with its server."),
     key("keepalive", Kind::Table(&KEEPALIVE), "", "Idle connections kept."),
     key("host_header", Text("a host"), "'preserve'", "The Host a server gets: preserve, upstream, or a name."),
-    later("retries", OneOf(&[OFF, Kind::Table(&RETRIES)]), "{ attempts = 1, budget = '20%' }", "Second attempts."),
+    key("retries", OneOf(&[OFF, Kind::Table(&RETRIES)]), "{ attempts = 1, budget = '20%' }", "Second attempts."),
     later("health_check", OneOf(&[OFF, Kind::Table(&HEALTH_CHECK)]), "'off'", "Requests that ask a server how it is."),
-    later("outlier", OneOf(&[OFF, Kind::Table(&OUTLIER)]), "{ failures = 3, window = '10s', eject = '10s', max_ejected = '50%' }", "Servers that fail are left out for a while."),
-    later("max_requests", OneOf(&[OFF, count(1_000_000)]), "'off'", "Requests in flight per server."),
-    later("queue_timeout", DURATION, "'1s'", "How long a request waits for a free server."),
+    key("outlier", OneOf(&[OFF, Kind::Table(&OUTLIER)]), "{ failures = 3, window = '10s', eject = '10s', max_ejected = '50%' }", "Servers that fail are left out for a while."),
+    key("max_requests", OneOf(&[OFF, count(1_000_000)]), "'off'", "Requests in flight per server."),
+    key("queue_timeout", DURATION, "'1s'", "How long a request waits for a free server."),
     later("hold", Duration { off: true }, "'off'", "How long to wait for a server that refuses."),
     later("resolve", Kind::Table(&RESOLVE), "{ min_ttl = '1s', max_ttl = '30s' }", "How long an answer of DNS is used."),
-    later("proxy_protocol", words(&["off", "v1", "v2"]), "'off'", "The PROXY protocol, sent to the servers."),
+    key("proxy_protocol", words(&["off", "v1", "v2"]), "'off'", "The PROXY protocol, sent to the servers."),
     later("tls", OneOf(&[OFF, Kind::Table(&UPSTREAM_TLS)]), "'off'", "TLS to the servers."),
 ] };
 

@@ -129,7 +129,15 @@ pub fn dev_ca(dir: &Path) -> DevCa {
 }
 
 pub fn listener(h2: bool, h1: bool) -> Listener {
-    Listener { name: "https".into(), addresses: vec![], tls: true, h2, h1, origin: Origin::default() }
+    Listener {
+        name: "https".into(),
+        addresses: vec![],
+        tls: true,
+        h2,
+        h1,
+        proxy_protocol: None,
+        origin: Origin::default(),
+    }
 }
 
 /// A site of `host`: `"*"`, `*.base` or exact.
