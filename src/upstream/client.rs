@@ -287,6 +287,10 @@ fn answer(
     }
     if let Some(hint) = head.fields.get(Known::KeepAlive).and_then(keep_alive_timeout) {
         connection.keep = Some(hint);
+    } else if head.keep_alive
+        && head.fields.get(Known::Connection).is_some_and(|v| v.eq_ignore_ascii_case(b"keep-alive"))
+    {
+        connection.keep = Some(std::time::Duration::MAX);
     }
     let reusable = head.keep_alive && sending.is_done() && connection.wire.is_flushed();
     let body = match head.framing {

@@ -14,9 +14,6 @@ use crate::net::clock;
 /// A request that must not be done twice goes only on a connection idle for less than this.
 const YOUNG: Duration = Duration::from_secs(1);
 
-/// A connection that is still open this long after its answer was not closed with it.
-const SETTLED: Duration = Duration::from_millis(20);
-
 /// How far a burst may go above `keepalive.idle` until the next sweep: closing connections that are wanted again a
 /// moment later would cost more than they do.
 const BURST: usize = 16;
@@ -33,8 +30,8 @@ pub struct Endpoint {
     builtin: Option<SocketAddr>,
     idle: RefCell<Vec<Idle>>,
     in_flight: Cell<usize>,
-    /// The server has been seen to keep a connection open after an answer. One that closes without having said so is not
-    /// trusted with a request that must not be done twice.
+    /// The server has answered a second request on a connection, and has not closed one since without having said so. Else
+    /// it is not trusted with a request that must not be done twice.
     keeps: Cell<bool>,
     /// The header each connection begins with.
     pub(super) proxy_protocol: Option<ProxyHeader>,
@@ -61,7 +58,7 @@ pub struct Connection {
     pub wire: Wire,
     /// It has answered before: the server may close it at any moment.
     pub reused: bool,
-    /// How long the server keeps it, from its `Keep-Alive: timeout`, less one second.
+    /// How long the server promised to keep it: its `Keep-Alive: timeout` less one second, or without end.
     pub keep: Option<Duration>,
 }
 
@@ -164,9 +161,6 @@ impl Endpoint {
                 self.note_closed();
                 continue;
             }
-            if age >= SETTLED {
-                self.keeps.set(true);
-            }
             if once && !self.keeps.get() && connection.keep.is_none() {
                 idle.push(Idle { connection, since });
                 return None;
@@ -215,11 +209,7 @@ impl Endpoint {
         idle.drain(..excess);
         idle.retain(|idle| {
             let age = now.saturating_duration_since(idle.since);
-            let good = age < self.limit(&idle.connection) && !idle.connection.wire.io.is_stale(false);
-            if good && age >= SETTLED {
-                self.keeps.set(true);
-            }
-            good
+            age < self.limit(&idle.connection) && !idle.connection.wire.io.is_stale(false)
         });
     }
 }

@@ -80,9 +80,15 @@ class Behind(unittest.TestCase):
         """How many records of the access log name a client."""
         return sum(json.loads(line)["client"] == client for line in list(self.proxy.stdout) if line.startswith("{"))
 
-    def lines_about(self, place):
-        """What the process log says about one peer."""
-        return [line for line in list(self.proxy.stderr) if place in line]
+    def lines_about(self, connection):
+        """What the process log says about a connection. Two doors may have met the same port of a client."""
+        return [line for line in list(self.proxy.stderr) if connection in line]
+
+    @staticmethod
+    def name(client):
+        """A connection as the process log names it."""
+        ends = client.socket.getsockname() + client.socket.getpeername()
+        return "{}:{}: connection to {}:{} closed".format(*ends)
 
     def test_the_client_is_the_one_of_the_header_on_every_door(self):
         headers = {
@@ -172,7 +178,7 @@ class Behind(unittest.TestCase):
         for port in (self.plain, self.tls):
             for name, (data, ends, code) in cases.items():
                 with self.subTest(name, port="plain" if port == self.plain else "tls"), Client(port) as client:
-                    place = "{}:{}".format(*client.socket.getsockname())
+                    place = self.name(client)
                     client.send(data)
                     if ends:
                         client.finish_sending()
@@ -184,7 +190,7 @@ class Behind(unittest.TestCase):
 
     def test_a_peer_that_only_knocks_is_nothing_to_report(self):
         with Client(self.plain) as client:
-            place = "{}:{}".format(*client.socket.getsockname())
+            place = self.name(client)
             client.finish_sending()
             self.assertTrue(client.at_end(support.PATIENCE))
         # A later connection has been reported: so the first would have been.
@@ -374,9 +380,12 @@ class ToServers(unittest.TestCase):
 
         backend = RawServer(keep)
         self.addCleanup(backend.close)
-        everywhere = support.free_port()
+        # Free on every address: the ports of other clients are on addresses of their own.
+        with socket.socket() as probe:
+            probe.bind(("0.0.0.0", 0))
+            everywhere = probe.getsockname()[1]
         upstream = f'[upstreams.u]\nservers = ["127.0.0.1:{backend.port}"]\nproxy_protocol = "v1"\n'
-        site = f'[sites."{support.HOST}"]\nupstream = "u"\nhttp = "serve"\n[listeners.all]\naddress = ":{everywhere}"\n'
+        site = f'[sites."{support.HOST}"]\nupstream = "u"\nhttp = "serve"\n[listeners.all]\naddress = "0.0.0.0:{everywhere}"\n'
         with support.Proxy(site + upstream), Client(everywhere) as client:
             client.send(GET)
             self.assertEqual(client.answer().status, 200)
