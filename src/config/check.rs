@@ -13,6 +13,7 @@ mod paths;
 mod settings;
 mod sites;
 mod targets;
+mod upstream_tls;
 mod upstreams;
 
 use std::path::PathBuf;

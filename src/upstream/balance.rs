@@ -57,12 +57,12 @@ fn weighted(endpoints: &[Rc<Endpoint>], candidates: &[usize], point: usize) -> O
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Keepalive, ServerAddress, UpstreamAddress};
+    use crate::config::{Keepalive, ServerAddress, ServerProtocol, UpstreamAddress};
 
     fn endpoints(servers: &[(u32, bool)]) -> Vec<Rc<Endpoint>> {
         let endpoint = |(weight, backup): &(u32, bool)| {
             let address = UpstreamAddress::Tcp { host: "127.0.0.1".into(), port: 1 };
-            let server = ServerAddress { address, weight: *weight, backup: *backup };
+            let server = ServerAddress { address, protocol: ServerProtocol::Http1, weight: *weight, backup: *backup };
             Rc::new(Endpoint::new(&server, Keepalive::default(), None))
         };
         servers.iter().map(endpoint).collect()
