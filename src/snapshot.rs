@@ -6,11 +6,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::config::diagnostics::Diagnostic;
+use crate::config::diagnostics::{Diagnostic, Severity};
 use crate::config::{Config, SiteTls};
 use crate::filter::door::HttpsDoor;
 use crate::route::Router;
-use crate::tls::{CertStore, DevAuthority, is_local};
+use crate::tls::{CertStore, ClientTls, DevAuthority, Roots, is_local};
 use crate::upstream::Cluster;
 
 /// What all workers share.
@@ -23,6 +23,10 @@ pub struct Snapshot {
     pub https: Option<HttpsDoor>,
     /// Of each site: its certificate is from the development CA.
     pub dev: Vec<bool>,
+    /// Of each upstream: how its servers are spoken to over TLS, where one is.
+    pub upstream_tls: Vec<Option<ClientTls>>,
+    /// What is worth saying about the files of `upstream_tls`.
+    pub warnings: Vec<Diagnostic>,
     /// Where the demonstration's backend listens, when a site uses it.
     pub builtin: Option<SocketAddr>,
 }
@@ -48,8 +52,23 @@ impl Snapshot {
             SiteTls::Off | SiteTls::Files(_) => false,
         });
         let dev = dev.collect();
-        Ok(Snapshot { certs, https, dev, builtin, config })
+        let mut warnings = Vec::new();
+        let upstream_tls = upstream_tls(&config, &mut warnings);
+        if warnings.iter().any(|problem| problem.severity == Severity::Error) {
+            return Err(warnings);
+        }
+        Ok(Snapshot { certs, https, dev, upstream_tls, warnings, builtin, config })
     }
+}
+
+/// How the servers of each upstream are spoken to over TLS; what is wrong with the files goes into `problems`.
+fn upstream_tls(config: &Config, problems: &mut Vec<Diagnostic>) -> Vec<Option<ClientTls>> {
+    let mut roots = Roots::default();
+    let built = config.upstreams.iter().map(|upstream| {
+        let tls = upstream.servers.iter().any(|server| server.protocol.is_tls());
+        if tls { ClientTls::build(upstream, &mut roots, problems) } else { None }
+    });
+    built.collect()
 }
 
 /// What one worker serves from.
@@ -64,8 +83,9 @@ pub struct View {
 impl View {
     pub fn new(snapshot: Arc<Snapshot>) -> View {
         let router = Router::new(&snapshot.config.sites);
+        let upstreams = snapshot.config.upstreams.iter().zip(&snapshot.upstream_tls);
         let clusters =
-            snapshot.config.upstreams.iter().map(|upstream| Cluster::new(upstream, snapshot.builtin)).collect();
+            upstreams.map(|(upstream, tls)| Cluster::new(upstream, tls.as_ref(), snapshot.builtin)).collect();
         View { snapshot, router, clusters }
     }
 

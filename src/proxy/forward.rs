@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use super::record::Record;
 use crate::config::Route;
@@ -36,23 +37,25 @@ pub(super) async fn forward(
     let waits = Waits {
         connect: route.timeouts.connect,
         response_header: route.timeouts.response_header,
+        body_idle: longer(route.timeouts.request_body_idle, route.timeouts.response_body_idle),
         tunnel_idle: route.timeouts.tunnel_idle,
     };
     request.body.set_idle(route.timeouts.request_body_idle);
     let mut upload = Upload::new(std::mem::replace(&mut request.body, Body::Empty), route.limits.body);
     // Doing it twice must be harmless, or it is not done twice.
     let once = !request.head.is_idempotent();
+    let upgrade = request.head.upgrade.is_some();
     let mut tried: Vec<usize> = Vec::new();
     let mut fresh = false;
     cluster.note_request();
     loop {
         let (index, endpoint) = cluster.pick(&tried).ok_or(Why::UpstreamUnreachable)?;
         record.attempt(&endpoint);
-        let pooled = if fresh { None } else { endpoint.checkout(once) };
-        let connection = match pooled {
-            Some(connection) => connection,
-            None => match upstream::connect(&endpoint, waits.connect).await {
-                Ok(connection) => connection,
+        let pooled = if fresh { None } else { endpoint.checkout(once, upgrade) };
+        let channel = match pooled {
+            Some(channel) => channel,
+            None => match upstream::connect(&endpoint, upgrade, waits.connect).await {
+                Ok(channel) => channel,
                 Err(why) => {
                     // Nothing was sent, so any method may go to another server.
                     tried.push(index);
@@ -65,14 +68,13 @@ pub(super) async fn forward(
             },
         };
         let ongoing = Ongoing {
-            connection,
             in_flight: endpoint.begin(),
             upload,
             deadline: &request.deadline,
             waits,
             interim: request.interim.as_ref(),
         };
-        match upstream::exchange(outgoing, ongoing).await {
+        match upstream::exchange(outgoing, channel, ongoing).await {
             Ok(answer) => {
                 record.answered();
                 return Ok(response(answer, route));
@@ -97,6 +99,11 @@ pub(super) async fn forward(
             }
         }
     }
+}
+
+/// The longer of two waits; `None` is for ever.
+fn longer(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
+    a.zip(b).map(|(a, b)| a.max(b))
 }
 
 /// Path and query for the server: the client's own octets, less the route's prefix.

@@ -327,7 +327,7 @@ fn build(
     };
     let https = doors.iter().find(|door| config.listeners[door.listener].tls).map(|door| door.local.port());
     let snapshot = Snapshot::build(config, dev, https, builtin).map_err(StartError::Config)?;
-    for warning in snapshot.certs.iter().flat_map(|certs| certs.warnings()) {
+    for warning in snapshot.certs.iter().flat_map(|certs| certs.warnings()).chain(&snapshot.warnings) {
         tracing::warn!("{}", warning.message);
     }
     Ok(Arc::new(snapshot))

@@ -7,20 +7,49 @@ use std::time::Duration;
 
 use tokio::net::{TcpStream, UnixStream};
 
-use super::endpoint::{Connection, Endpoint};
+use super::endpoint::{Channel, Connection, Endpoint};
 use crate::config::UpstreamAddress;
 use crate::error::Why;
 use crate::http::wire::Wire;
 use crate::net::{Io, clock};
+use crate::tls::Connector;
 
 /// How long an answer for a name is used. The system's resolver does not tell the record's own time.
 const NAME_LIFE: Duration = Duration::from_secs(30);
 
-/// Connects to a server within `timeout`: every address of its name is tried, in order, until one accepts.
+/// Connects to a server: every address of its name is tried, in order, until one accepts, each within `timeout`; a TLS
+/// handshake has as long again. `upgrade`: the request asks to switch protocols, which HTTP/2 does not do, so it gets a
+/// connection of HTTP/1.1.
 ///
 /// # Errors
 /// The cause of the last try.
-pub async fn connect(endpoint: &Endpoint, timeout: Option<Duration>) -> Result<Connection, Why> {
+pub async fn connect(endpoint: &Endpoint, upgrade: bool, timeout: Option<Duration>) -> Result<Channel, Why> {
+    match &endpoint.h2 {
+        Some(pool) if !upgrade => {
+            let connector = endpoint.tls.as_ref().map(|tls| &tls.h2);
+            pool.connect(dial(endpoint, connector, timeout)).await.map(Channel::Http2)
+        }
+        // By prior knowledge the server speaks HTTP/2, and nothing else.
+        Some(_) if endpoint.tls.is_none() => Err(Why::UpstreamNoUpgrade),
+        _ => {
+            let connector = endpoint.tls.as_ref().map(|tls| &tls.h1);
+            let io = dial(endpoint, connector, timeout).await?;
+            Ok(Channel::Http1(Connection { wire: Wire::new(io), reused: false, keep: None }))
+        }
+    }
+}
+
+/// A connection's bytes in clear, and a note of how it went.
+async fn dial(endpoint: &Endpoint, tls: Option<&Connector>, timeout: Option<Duration>) -> Result<Io, Why> {
+    let opened = match open(endpoint, timeout).await {
+        Ok(io) if endpoint.protocol.is_tls() => secure(endpoint, tls, io, timeout).await,
+        opened => opened,
+    };
+    endpoint.note_connect(opened.is_ok());
+    opened
+}
+
+async fn open(endpoint: &Endpoint, timeout: Option<Duration>) -> Result<Io, Why> {
     let io = match &endpoint.address {
         UpstreamAddress::Unix(path) => within(timeout, UnixStream::connect(path)).await.map(Io::Unix),
         UpstreamAddress::Tcp { host, port } => {
@@ -37,14 +66,28 @@ pub async fn connect(endpoint: &Endpoint, timeout: Option<Duration>) -> Result<C
             None => Err(io::ErrorKind::ConnectionRefused.into()),
         },
     };
-    endpoint.note_connect(io.is_ok());
-    match io {
-        Ok(io) => Ok(Connection { wire: Wire::new(io), reused: false, keep: None }),
-        Err(error) => {
-            tracing::debug!("connecting to {}: {error}", endpoint.label);
-            Err(cause(&error))
-        }
-    }
+    io.map_err(|error| {
+        tracing::debug!("connecting to {}: {error}", endpoint.label);
+        cause(&error)
+    })
+}
+
+/// The TLS handshake. A server that needs one is never spoken to in clear.
+async fn secure(
+    endpoint: &Endpoint,
+    connector: Option<&Connector>,
+    io: Io,
+    timeout: Option<Duration>,
+) -> Result<Io, Why> {
+    let (Some(tls), Some(connector), Io::Tcp(tcp)) = (&endpoint.tls, connector, io) else {
+        return Err(Why::UpstreamTlsHandshake);
+    };
+    let handshake = connector.connect(tcp, tls.name.clone());
+    let shaken = match timeout {
+        None => handshake.await,
+        Some(timeout) => tokio::time::timeout(timeout, handshake).await.unwrap_or(Err(Why::UpstreamConnectTimeout)),
+    };
+    shaken.map(|stream| Io::Tls(Box::new(stream.into())))
 }
 
 fn cause(error: &io::Error) -> Why {
