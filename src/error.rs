@@ -52,6 +52,11 @@ pub enum Why {
     UpstreamQueueTimeout,
     UpstreamQueueFull,
     BufferFull,
+    UpstreamNoUpgrade,
+    UpstreamReset,
+    UpstreamTlsHandshake,
+    UpstreamTlsCertificate,
+    UpstreamTlsAlpn,
     ProxyLoop,
     ClientGone,
 }
@@ -140,7 +145,7 @@ table! {
     UpstreamClosedReused "upstream.closed_reused" 502 Upstream "connection_terminated"
         "The backend closed a kept-alive connection while the request was on its way." "Raise the backend's keep-alive timeout above keepalive.idle_timeout. The request was not repeated because that could do its work twice.";
     UpstreamMalformed "upstream.malformed" 502 Upstream "http_protocol_error"
-        "The backend's answer is not valid HTTP." "Check that the port speaks HTTP/1.1 and read the proxy's log.";
+        "The backend's answer is not valid HTTP." "Check that the port speaks the upstream's protocol and read the proxy's log.";
     UpstreamHeaderTimeout "upstream.header_timeout" 504 Upstream "http_response_timeout"
         "The backend did not answer in time." "Check the backend, or raise timeouts.response_header.";
     UpstreamCut "upstream.cut" 502 Upstream "http_response_incomplete"
@@ -153,6 +158,16 @@ table! {
         "Every server is busy, and too many requests wait already." "Add servers, or raise max_requests of the upstream.";
     BufferFull "limit.buffer" 503 Proxy "http_request_denied"
         "Too many request bodies are held in memory already." "Try again; or lower limits.body where buffer_request is on, so that fewer large bodies are held at once.";
+    UpstreamNoUpgrade "upstream.no_upgrade" 502 Proxy "http_upgrade_failed"
+        "The backend is spoken to over HTTP/2 in clear, which takes no WebSocket from this proxy." "Send the WebSocket's route to an upstream with protocol = \"http/1.1\".";
+    UpstreamReset "upstream.reset" 502 Upstream "connection_terminated"
+        "The backend reset the request's stream." "Read the backend's log.";
+    UpstreamTlsHandshake "upstream.tls_handshake" 502 Upstream "tls_protocol_error"
+        "The TLS handshake with the backend failed." "Check that the port speaks TLS and whether it wants tls.client_cert; the proxy's log has the reason.";
+    UpstreamTlsCertificate "upstream.tls_certificate" 502 Upstream "tls_certificate_error"
+        "The backend's certificate is not accepted." "Read the proxy's log for the name that was expected and what the certificate holds; set tls.ca or tls.server_name of the upstream.";
+    UpstreamTlsAlpn "upstream.tls_alpn" 502 Upstream "tls_protocol_error"
+        "The backend does not agree to the protocol by ALPN." "Set protocol = \"http/1.1\" on the upstream, or turn HTTP/2 on at the backend.";
     ProxyLoop "proxy.loop" 508 Proxy "proxy_loop_detected"
         "The request came back to this proxy." "A backend address points at the proxy itself.";
     ClientGone "client.gone" 499 Client "http_request_error"

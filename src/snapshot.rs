@@ -6,11 +6,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::config::diagnostics::Diagnostic;
+use crate::config::diagnostics::{Diagnostic, Severity};
 use crate::config::{Config, SiteTls, Upstream};
 use crate::filter::door::HttpsDoor;
 use crate::route::Router;
-use crate::tls::{CertStore, DevAuthority, is_local};
+use crate::tls::{CertStore, ClientTls, DevAuthority, Roots, is_local};
 use crate::upstream::{Cluster, Gate};
 
 /// What all workers share.
@@ -23,6 +23,10 @@ pub struct Snapshot {
     pub https: Option<HttpsDoor>,
     /// Of each site: its certificate is from the development CA.
     pub dev: Vec<bool>,
+    /// Of each upstream: how its servers are spoken to over TLS, where one is.
+    pub upstream_tls: Vec<Option<ClientTls>>,
+    /// What is worth saying about the files of `upstream_tls`.
+    pub warnings: Vec<Diagnostic>,
     /// Where the demonstration's backend listens, when a site uses it.
     pub builtin: Option<SocketAddr>,
     /// Of each upstream: the places of `max_requests`.
@@ -54,11 +58,14 @@ impl Snapshot {
             upstream.max_requests.map(|limits| Arc::new(Gate::new(limits, upstream.servers.len())))
         };
         let gates = config.upstreams.iter().map(gate).collect();
-        Ok(Snapshot { certs, https, dev, builtin, gates, config })
+        let mut warnings = Vec::new();
+        let upstream_tls = upstream_tls(&config, &mut warnings);
+        if warnings.iter().any(|problem| problem.severity == Severity::Error) {
+            return Err(warnings);
+        }
+        Ok(Snapshot { certs, https, dev, upstream_tls, warnings, builtin, gates, config })
     }
-}
 
-impl Snapshot {
     /// Upstreams that are the same as in the last generation keep its places: requests of both count.
     pub fn inherit(&mut self, before: &Snapshot) {
         for (upstream, gate) in self.config.upstreams.iter().zip(&mut self.gates) {
@@ -75,6 +82,16 @@ impl Snapshot {
     }
 }
 
+/// How the servers of each upstream are spoken to over TLS; what is wrong with the files goes into `problems`.
+fn upstream_tls(config: &Config, problems: &mut Vec<Diagnostic>) -> Vec<Option<ClientTls>> {
+    let mut roots = Roots::default();
+    let built = config.upstreams.iter().map(|upstream| {
+        let tls = upstream.servers.iter().any(|server| server.protocol.is_tls());
+        if tls { ClientTls::build(upstream, &mut roots, problems) } else { None }
+    });
+    built.collect()
+}
+
 /// What one worker serves from.
 #[derive(Debug)]
 pub struct View {
@@ -87,9 +104,11 @@ pub struct View {
 impl View {
     pub fn new(snapshot: Arc<Snapshot>) -> View {
         let router = Router::new(&snapshot.config.sites);
-        let upstreams = snapshot.config.upstreams.iter().zip(&snapshot.gates);
+        let upstreams = snapshot.config.upstreams.iter().zip(&snapshot.upstream_tls).zip(&snapshot.gates);
         let clusters = upstreams
-            .map(|(upstream, gate)| Cluster::new(upstream, snapshot.builtin).with_gate(gate.clone()))
+            .map(|((upstream, tls), gate)| {
+                Cluster::new(upstream, tls.as_ref(), snapshot.builtin).with_gate(gate.clone())
+            })
             .collect();
         View { snapshot, router, clusters }
     }

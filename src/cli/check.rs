@@ -38,6 +38,7 @@ pub(super) fn main(arguments: &Arguments, color: bool) -> anyhow::Result<ExitCod
     let failed = match Snapshot::build(config, &DevAuthority::new(Access::ReadOnly), None, None) {
         Ok(snapshot) => {
             warnings.extend(snapshot.certs.iter().flat_map(|certs| certs.warnings().iter().cloned()));
+            warnings.extend(snapshot.warnings.iter().cloned());
             arguments.deny_warnings && !warnings.is_empty()
         }
         Err(diagnostics) => {

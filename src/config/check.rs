@@ -14,6 +14,7 @@ mod policy;
 mod settings;
 mod sites;
 mod targets;
+mod upstream_tls;
 mod upstreams;
 
 use std::path::PathBuf;

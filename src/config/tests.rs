@@ -207,6 +207,27 @@ fn a_full_config_means_what_it_says() {
 }
 
 #[test]
+fn servers_are_spoken_to_as_their_scheme_and_the_protocol_of_their_upstream_say() {
+    use ServerProtocol::{H2, H2c, Http1, Http1Tls};
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config/good/upstreams.toml");
+    let upstreams = load_fixture(&path).unwrap().config.upstreams;
+    let spoken = |upstream: &Upstream| upstream.servers.iter().map(|s| s.protocol).collect::<Vec<_>>();
+    let seen: Vec<_> = upstreams.iter().map(|upstream| (upstream.name.as_str(), spoken(upstream))).collect();
+    let expected = [
+        ("tls", vec![Http1Tls, Http1Tls, Http1]),
+        ("h2", vec![H2; 2]),
+        ("h2c", vec![H2c; 3]),
+        ("h2c://127.0.0.1:50051", vec![H2c]),
+        ("https://127.0.0.1:8443", vec![Http1Tls]),
+    ];
+    assert_eq!(seen, expected);
+    let tls = &upstreams[0].tls;
+    assert_eq!((tls.server_name.as_deref(), tls.verify), (Some("api.internal"), true));
+    assert!(tls.ca.as_ref().unwrap().0.ends_with("good/internal-ca.pem"));
+    assert!(tls.client.as_ref().unwrap().key.ends_with("good/us.key"));
+}
+
+#[test]
 fn expanded_texts_may_be_targets_ports_numbers_and_booleans() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config/good/expansion.toml");
     let config = load_fixture(&path).unwrap().config;

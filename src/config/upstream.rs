@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Origin;
+use super::{CertFiles, Origin};
 
 /// One `[upstreams.NAME]`, or the one behind a `proxy = TARGET`.
 #[derive(Debug, Clone)]
@@ -21,6 +21,8 @@ pub struct Upstream {
     pub max_requests: Option<MaxRequests>,
     /// The PROXY protocol header each connection begins with.
     pub proxy_protocol: Option<ProxyHeader>,
+    /// For servers spoken to over TLS.
+    pub tls: UpstreamTls,
     pub origin: Origin,
 }
 
@@ -37,6 +39,7 @@ impl Upstream {
             outlier: Some(Outlier::default()),
             max_requests: None,
             proxy_protocol: None,
+            tls: UpstreamTls::default(),
             origin,
         }
     }
@@ -95,6 +98,7 @@ pub enum ProxyHeader {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerAddress {
     pub address: UpstreamAddress,
+    pub protocol: ServerProtocol,
     /// 1 to 1000.
     pub weight: u32,
     pub backup: bool,
@@ -120,6 +124,58 @@ impl std::fmt::Display for UpstreamAddress {
             UpstreamAddress::Unix(path) => write!(f, "unix:{}", path.display()),
             UpstreamAddress::Builtin => f.write_str("builtin:show"),
         }
+    }
+}
+
+/// What is spoken to a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum ServerProtocol {
+    /// HTTP/1.1 in clear.
+    #[default]
+    Http1,
+    /// HTTP/1.1 over TLS.
+    Http1Tls,
+    /// HTTP/2 over TLS, agreed on by ALPN.
+    H2,
+    /// HTTP/2 in clear, by prior knowledge (RFC 9113 section 3.3).
+    H2c,
+}
+
+impl ServerProtocol {
+    pub fn is_tls(self) -> bool {
+        matches!(self, ServerProtocol::Http1Tls | ServerProtocol::H2)
+    }
+
+    pub fn is_h2(self) -> bool {
+        matches!(self, ServerProtocol::H2 | ServerProtocol::H2c)
+    }
+
+    /// What stands before the address of a target; empty for the default.
+    pub fn scheme(self) -> &'static str {
+        match self {
+            ServerProtocol::Http1 => "",
+            ServerProtocol::Http1Tls | ServerProtocol::H2 => "https://",
+            ServerProtocol::H2c => "h2c://",
+        }
+    }
+}
+
+/// `[upstreams.NAME] tls`: how servers prove who they are, and how we do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// Roots that replace the system's: a PEM file, and where its name stands.
+    pub ca: Option<(PathBuf, Origin)>,
+    /// The name in SNI that the certificate must cover; `None`: the host of the server's address.
+    pub server_name: Option<String>,
+    /// Our certificate, for servers that ask for one.
+    pub client: Option<CertFiles>,
+    /// Certificates are verified.
+    pub verify: bool,
+}
+
+impl Default for UpstreamTls {
+    fn default() -> Self {
+        UpstreamTls { ca: None, server_name: None, client: None, verify: true }
     }
 }
 

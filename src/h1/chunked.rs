@@ -135,13 +135,7 @@ impl Chunked {
         };
         let mut fields = Fields::with_capacity(raw.len(), parsed.len());
         for field in parsed {
-            let known = Known::classify(field.name.as_bytes());
-            let framing = known.is_hop_by_hop() || known.is_forwarding();
-            let control = matches!(
-                known,
-                Known::Host | Known::ContentLength | Known::Expect | Known::Cookie | Known::Folded | Known::ContentType
-            );
-            if !framing && !control {
+            if Known::classify(field.name.as_bytes()).is_trailer() {
                 fields.push(field.name.as_bytes(), field.value);
             }
         }

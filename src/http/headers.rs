@@ -48,10 +48,16 @@ pub fn prepare_request(head: &mut RequestHead, conn: &ConnInfo, rules: &Forwardi
     let https = told.https.unwrap_or(conn.tls.is_some());
     let client = Client { ip: told.client.clone().unwrap_or_else(|| conn.peer_ip.clone()), https };
     let keep_family = |field: Field<'_>| trusted && field.known == Known::ForwardingFamily && !is_identity(field.name);
+    head.takes_trailers = head.fields.all(Known::Te).any(lists_trailers);
     remove_hop_by_hop(&mut head.fields, head.nominates);
     head.fields.retain(|field| field.known != Known::Folded && (!field.known.is_forwarding() || keep_family(field)));
     state(head, conn, rules.style, &told, https);
     client
+}
+
+/// `TE: trailers` is about one connection too; it is kept as a fact, and said anew to the server (RFC 9110 section 10.1.4).
+fn lists_trailers(te: &[u8]) -> bool {
+    te.split(|b| *b == b',').any(|member| member.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
 /// Facts that never come from a client or another proxy: certificates are verified here or not at all.
@@ -208,7 +214,7 @@ mod tests {
         let (head, _) = prepared(raw, &Forwarding::default());
         assert_eq!(value(&head, "x-secret"), "-");
         assert_eq!(value(&head, "keep-alive"), "-");
-        assert_eq!(value(&head, "te"), "-");
+        assert_eq!((value(&head, "te"), head.takes_trailers), ("-", true));
         assert_eq!((value(&head, "host"), value(&head, "content-length"), value(&head, "x-kept")), ("a", "3", "1"));
         assert_eq!(value(&head, "x-forwarded-for"), "203.0.113.9");
     }

@@ -2,6 +2,7 @@
 //!
 //! The protocols (HTTP/1.1 in `serve_h1`, HTTP/2 in `serve_h2`) hold no policy: what to answer is the handler's.
 
+pub mod batch;
 pub mod body;
 pub mod connections;
 pub mod headers;

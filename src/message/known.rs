@@ -65,6 +65,16 @@ impl Known {
         )
     }
 
+    /// May stand in a trailer section: it says nothing about framing, routing, the client or the content (RFC 9110 section
+    /// 6.5.1).
+    pub fn is_trailer(self) -> bool {
+        let head_only = matches!(
+            self,
+            Known::Host | Known::ContentLength | Known::Expect | Known::Cookie | Known::Folded | Known::ContentType
+        );
+        !head_only && !self.is_hop_by_hop() && !self.is_forwarding()
+    }
+
     /// Concerns one connection only and never crosses a proxy (RFC 9110 section 7.6.1, and what HTTP/1.0 left behind).
     pub fn is_hop_by_hop(self) -> bool {
         matches!(

@@ -59,6 +59,8 @@ pub struct RequestHead {
     pub upgrade: Option<Upgrade>,
     /// `Connection` names fields that must not be passed on.
     pub nominates: bool,
+    /// The client takes trailers (`TE: trailers`), and so a server is told.
+    pub takes_trailers: bool,
 }
 
 /// A protocol a client may switch to.
@@ -84,6 +86,7 @@ impl RequestHead {
             expect_continue: false,
             upgrade: None,
             nominates: false,
+            takes_trailers: false,
         }
     }
 

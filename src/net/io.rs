@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::server::TlsStream;
+use tokio_rustls::TlsStream;
 
 /// One connection's bytes in clear: a plain socket, or what TLS makes of it.
 #[derive(Debug)]
@@ -37,20 +37,34 @@ impl Io {
 
     /// True when the peer has closed or sent something unasked while the connection was idle, as far as the runtime has
     /// heard (`ask_kernel`: asks the kernel too, at the price of a system call).
-    pub fn is_stale(&self, ask_kernel: bool) -> bool {
+    pub fn is_stale(&mut self, ask_kernel: bool) -> bool {
         let mut byte = [0u8; 1];
         let read = match self {
-            Io::Tcp(tcp) if ask_kernel => socket2::SockRef::from(tcp).recv(&mut [std::mem::MaybeUninit::uninit(); 1]),
+            Io::Tcp(tcp) if ask_kernel => socket2::SockRef::from(&*tcp).recv(&mut [std::mem::MaybeUninit::uninit(); 1]),
             Io::Unix(unix) if ask_kernel => {
-                socket2::SockRef::from(unix).recv(&mut [std::mem::MaybeUninit::uninit(); 1])
+                socket2::SockRef::from(&*unix).recv(&mut [std::mem::MaybeUninit::uninit(); 1])
             }
             Io::Tcp(tcp) => tcp.try_read(&mut byte),
             Io::Unix(unix) => unix.try_read(&mut byte),
-            Io::Tls(_) => return false,
+            Io::Tls(tls) => return is_tls_stale(tls, ask_kernel),
         };
         // Any answer but "nothing yet" ends the connection: bytes nobody asked for belong to no request.
         !matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
+}
+
+/// As [`Io::is_stale`] for TLS: messages of its own, such as tickets, may come at any time and are taken in. What the kernel
+/// holds beyond them is the end or an alert, as far as can be told without a read.
+fn is_tls_stale(tls: &mut TlsStream<TcpStream>, ask_kernel: bool) -> bool {
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    if Pin::new(&mut *tls).poll_fill_buf(&mut cx).is_ready() {
+        return true;
+    }
+    if !ask_kernel {
+        return false;
+    }
+    let peeked = socket2::SockRef::from(tls.get_ref().0).peek(&mut [std::mem::MaybeUninit::uninit(); 1]);
+    !matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }
 
 /// Copies of at most this size are fast on every processor. Above, the C library's memcpy turns to `rep movsb`, which is

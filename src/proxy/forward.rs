@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use super::buffer;
 use super::record::Record;
@@ -34,6 +35,7 @@ pub(super) async fn forward(
     let waits = Waits {
         connect: route.timeouts.connect,
         response_header: route.timeouts.response_header,
+        body_idle: longer(route.timeouts.request_body_idle, route.timeouts.response_body_idle),
         tunnel_idle: route.timeouts.tunnel_idle,
     };
     request.body.set_idle(route.timeouts.request_body_idle);
@@ -47,6 +49,7 @@ pub(super) async fn forward(
     let outgoing = Outgoing { head: &request.head, target: &target, host: &cluster.host_header };
     // Doing it twice must be harmless, or it is not done twice.
     let once = !request.head.is_idempotent();
+    let upgrade = request.head.upgrade.is_some();
     let mut tried: Vec<usize> = Vec::new();
     let (mut retries, mut fresh) = (0, false);
     cluster.note_request();
@@ -54,11 +57,11 @@ pub(super) async fn forward(
         let (index, in_flight) = cluster.take(&tried).await?;
         let endpoint = in_flight.endpoint().clone();
         record.attempt(&endpoint);
-        let pooled = if fresh { None } else { endpoint.checkout(once) };
-        let connection = match pooled {
-            Some(connection) => connection,
-            None => match upstream::connect(&endpoint, waits.connect, ends).await {
-                Ok(connection) => connection,
+        let pooled = if fresh { None } else { endpoint.checkout(once, upgrade) };
+        let channel = match pooled {
+            Some(channel) => channel,
+            None => match upstream::connect(&endpoint, upgrade, waits.connect, ends).await {
+                Ok(channel) => channel,
                 Err(why) => {
                     cluster.note_failure(&endpoint);
                     // Nothing was sent, so any method may go to another server.
@@ -72,15 +75,9 @@ pub(super) async fn forward(
                 }
             },
         };
-        let ongoing = Ongoing {
-            connection,
-            in_flight,
-            upload,
-            deadline: &request.deadline,
-            waits,
-            interim: request.interim.as_ref(),
-        };
-        match upstream::exchange(outgoing, ongoing).await {
+        let ongoing =
+            Ongoing { in_flight, upload, deadline: &request.deadline, waits, interim: request.interim.as_ref() };
+        match upstream::exchange(outgoing, channel, ongoing).await {
             Ok(answer) => {
                 cluster.note_answer(&endpoint);
                 record.answered();
@@ -122,7 +119,13 @@ fn is_servers_fault(why: Why) -> bool {
             | Why::UpstreamMalformed
             | Why::UpstreamHeaderTimeout
             | Why::UpstreamUpgrade
+            | Why::UpstreamReset
     )
+}
+
+/// The longer of two waits; `None` is for ever.
+fn longer(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
+    a.zip(b).map(|(a, b)| a.max(b))
 }
 
 /// Path and query for the server: the client's own octets, less the route's prefix.

@@ -180,7 +180,7 @@ async fn handshake(
         },
     };
     match accepted {
-        Ok((tls, facts)) => Some((Io::Tls(Box::new(tls)), Some(facts))),
+        Ok((tls, facts)) => Some((Io::Tls(Box::new(tls.into())), Some(facts))),
         Err(HandshakeError::NotTls { io, read }) => {
             let mut wire = Wire::new(Io::Tcp(io));
             wire.input = BytesMut::from(&read[..]);

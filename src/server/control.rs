@@ -335,7 +335,7 @@ fn build(
     if let Some(before) = before {
         snapshot.inherit(before);
     }
-    for warning in snapshot.certs.iter().flat_map(|certs| certs.warnings()) {
+    for warning in snapshot.certs.iter().flat_map(|certs| certs.warnings()).chain(&snapshot.warnings) {
         tracing::warn!("{}", warning.message);
     }
     Ok(Arc::new(snapshot))

@@ -24,9 +24,12 @@ impl Watch {
             SiteTls::Files(files) => Some(files),
             _ => None,
         });
-        let pairs = config.tls.certificates.iter().chain(of_sites);
+        let of_upstreams = config.upstreams.iter().filter_map(|upstream| upstream.tls.client.as_ref());
+        let pairs = config.tls.certificates.iter().chain(of_sites).chain(of_upstreams);
+        let roots = config.upstreams.iter().filter_map(|upstream| upstream.tls.ca.as_ref());
         let mut files: Vec<PathBuf> =
             pairs.flat_map(|CertFiles { cert, key, .. }| [cert.clone(), key.clone()]).collect();
+        files.extend(roots.map(|(path, _)| path.clone()));
         files.sort();
         files.dedup();
         let known: Vec<Stamp> = files.iter().map(stamp).collect();

@@ -48,6 +48,12 @@ pub(super) fn load(files: &CertFiles, now: i64, out: &mut Vec<Diagnostic>) -> Op
     pair(files, chain?, private?, now, out)
 }
 
+/// The certificates of a file of roots. Every problem goes into `out`.
+pub(super) fn roots(path: &Path, origin: &Origin, out: &mut Vec<Diagnostic>) -> Option<Vec<CertificateDer<'static>>> {
+    let part = Part { path, origin, key: false };
+    part.read(out).and_then(|file| part.certificates(file, out))
+}
+
 fn swapped(cert: &PemFile, key: &PemFile) -> bool {
     cert.certs.is_empty() && cert.key.is_some() && key.key.is_none() && !key.certs.is_empty()
 }
@@ -334,7 +340,7 @@ fn warn_dates(files: &CertFiles, leaf: &X509Certificate<'_>, now: i64, out: &mut
     );
 }
 
-fn date(timestamp: i64) -> String {
+pub(super) fn date(timestamp: i64) -> String {
     match time::OffsetDateTime::from_unix_timestamp(timestamp) {
         Ok(at) => at.date().to_string(),
         Err(_) => format!("{timestamp} s"),

@@ -1,4 +1,4 @@
-//! TLS towards clients: which certificate, which parameters, and the handshake.
+//! TLS towards clients: which certificate, which parameters, and the handshake. TLS towards servers: [`ClientTls`].
 //!
 //! A generation of the config has one [`CertStore`]; every TLS listener has an [`Acceptor`] over it. What outlives a
 //! generation is the [`Tickets`] (so that a reload costs no resumption) and the [`DevAuthority`].
@@ -6,6 +6,7 @@
 mod accept;
 mod build;
 mod certs;
+mod client;
 mod dev_ca;
 mod dev_leaves;
 mod handshake_error;
@@ -16,6 +17,7 @@ mod pem;
 mod root_files;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 use std::sync::Arc;
 
@@ -28,6 +30,7 @@ use rustls::{SupportedCipherSuite, SupportedProtocolVersion};
 
 pub use accept::{Acceptor, TlsFacts};
 pub use certs::CertStore;
+pub use client::{ClientTls, Connector, Roots, is_alert, server_name};
 pub use dev_ca::{Access, DevCa, root_path, root_pem};
 pub use dev_leaves::DevAuthority;
 pub use handshake_error::HandshakeError;
@@ -68,6 +71,11 @@ impl Tickets {
     }
 }
 
+/// Our suites and groups, for both sides.
+fn provider() -> CryptoProvider {
+    CryptoProvider { cipher_suites: CIPHER_SUITES.to_vec(), kx_groups: KX_GROUPS.to_vec(), ..default_provider() }
+}
+
 /// The parameters of a listener.
 ///
 /// # Errors
@@ -78,10 +86,8 @@ fn server_config(
     alpn: Vec<Vec<u8>>,
     tickets: &Tickets,
 ) -> Result<ServerConfig, rustls::Error> {
-    let provider =
-        CryptoProvider { cipher_suites: CIPHER_SUITES.to_vec(), kx_groups: KX_GROUPS.to_vec(), ..default_provider() };
     let versions: &[_] = if only_tls13 { &ONLY_TLS13 } else { &ALL_VERSIONS };
-    let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
+    let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
         .with_protocol_versions(versions)?
         .with_no_client_auth()
         .with_cert_resolver(certs);

@@ -75,7 +75,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{ServerAddress, Upstream, UpstreamAddress};
+    use crate::config::{ServerAddress, ServerProtocol, Upstream, UpstreamAddress};
 
     fn upstream() -> Upstream {
         Upstream::new("test".into(), Vec::new(), Default::default())
@@ -84,7 +84,7 @@ mod tests {
     fn endpoints(servers: &[(u32, bool)]) -> Vec<Rc<Endpoint>> {
         let endpoint = |(weight, backup): &(u32, bool)| {
             let address = UpstreamAddress::Tcp { host: "127.0.0.1".into(), port: 1 };
-            let server = ServerAddress { address, weight: *weight, backup: *backup };
+            let server = ServerAddress { address, protocol: ServerProtocol::Http1, weight: *weight, backup: *backup };
             Rc::new(Endpoint::new(&server, &upstream(), None))
         };
         servers.iter().map(endpoint).collect()

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use super::Waits;
 use super::endpoint::{Connection, InFlight};
+use super::exchange::{Answer, CONTINUE_WAIT, Failure, MAX_INTERIM, Ongoing, Retry};
 use super::request_head::Outgoing;
 use super::upload::Upload;
 use crate::error::Why;
@@ -15,6 +16,7 @@ use crate::http::body::{Body, Frame, NextFrame, Source};
 use crate::http::tunnel::Tunnel;
 use crate::message::{Framing, Known, Method, ResponseHead};
 use crate::net::Deadline;
+use crate::tls;
 
 /// Read size for heads and small bodies.
 const READ: usize = 8 << 10;
@@ -23,56 +25,14 @@ const READ_LARGE: usize = 128 << 10;
 /// Read size for bodies with at least [`HUGE`] to come: another tenth less CPU, for a buffer that few connections have.
 const READ_HUGE: usize = 256 << 10;
 const HUGE: u64 = 1 << 20;
-/// A server may send this many interim responses before its answer.
-const MAX_INTERIM: usize = 16;
-/// A server that says nothing about `Expect: 100-continue` gets the body after this (RFC 9110 section 10.1.1).
-const CONTINUE_WAIT: std::time::Duration = std::time::Duration::from_millis(300);
 
-/// A server's answer.
-#[derive(Debug)]
-pub struct Answer {
-    pub head: ResponseHead,
-    pub body: Body,
-    /// The server switched protocols as asked (101).
-    pub tunnel: Option<Tunnel>,
-}
-
-/// Why there is no answer.
-#[derive(Debug)]
-pub struct Failure {
-    pub why: Why,
-    pub retry: Retry,
-    /// The body, for another try.
-    pub upload: Upload,
-}
-
-/// Whether a failed exchange may be tried again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Retry {
-    /// The server cannot have seen the request.
-    NeverSent,
-    /// A reused connection was closed before a byte of the answer: the server may have seen the request.
-    Unanswered,
-    No,
-}
-
-/// What an exchange runs on.
-pub struct Ongoing<'a> {
-    pub connection: Connection,
-    pub in_flight: InFlight,
-    pub upload: Upload,
-    pub deadline: &'a std::rc::Rc<Deadline>,
-    pub waits: Waits,
-    pub interim: Option<&'a Interim>,
-}
-
-/// Sends a request and waits for the head of its answer. The body follows through [`Answer::body`], which also goes on
-/// sending what is left of the request, and puts the connection back into its pool at the end.
-///
-/// # Errors
-/// [`Failure`] with the cause, whether the request may be repeated, and the body to repeat it with.
-pub async fn exchange(outgoing: Outgoing<'_>, ongoing: Ongoing<'_>) -> Result<Answer, Failure> {
-    let Ongoing { mut connection, in_flight, upload, deadline, waits, interim } = ongoing;
+/// As [`super::exchange`], on a connection of its own.
+pub(super) async fn exchange(
+    outgoing: Outgoing<'_>,
+    mut connection: Connection,
+    ongoing: Ongoing<'_>,
+) -> Result<Answer, Failure> {
+    let Ongoing { in_flight, upload, deadline, waits, interim } = ongoing;
     outgoing.write(connection.wire.output(), &in_flight.endpoint().label);
     let chunked = matches!(outgoing.head.framing, Framing::Chunked | Framing::Close);
     let uploading = !upload.is_empty();
@@ -108,6 +68,10 @@ pub async fn exchange(outgoing: Outgoing<'_>, ongoing: Ongoing<'_>) -> Result<An
             }
             match connection.wire.poll_fill(cx, READ) {
                 Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(Err(error)) if tls::is_alert(&error) => {
+                    in_flight.endpoint().say_alert();
+                    return Poll::Ready(Err(Why::UpstreamTlsHandshake));
+                }
                 Poll::Ready(_) => {
                     let nothing = connection.wire.input.is_empty();
                     return Poll::Ready(Err(if nothing { Why::UpstreamClosed } else { Why::UpstreamCut }));

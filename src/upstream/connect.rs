@@ -7,35 +7,65 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 
-use super::endpoint::{Connection, Endpoint};
+use super::endpoint::{Channel, Connection, Endpoint};
 use super::happy_eyeballs;
 use crate::config::UpstreamAddress;
 use crate::error::Why;
 use crate::http::wire::Wire;
 use crate::net::proxy_protocol::{self, Addresses};
 use crate::net::{Io, clock};
+use crate::tls::Connector;
 
 /// How long an answer for a name is used. The system's resolver does not tell the record's own time.
 const NAME_LIFE: Duration = Duration::from_secs(30);
 
-/// Connects to a server within `timeout`, its name's lookup and the PROXY protocol header included. `ends`: whom the header
-/// names.
+/// Connects to a server within `timeout`: its name's lookup, the PROXY protocol header and the TLS handshake included.
+/// `upgrade`: the request asks to switch protocols, which HTTP/2 does not do, so it gets a connection of HTTP/1.1. `ends`: whom
+/// the header names.
 ///
 /// # Errors
 /// The cause of the last try.
-pub async fn connect(endpoint: &Endpoint, timeout: Option<Duration>, ends: Addresses) -> Result<Connection, Why> {
+pub async fn connect(
+    endpoint: &Endpoint,
+    upgrade: bool,
+    timeout: Option<Duration>,
+    ends: Addresses,
+) -> Result<Channel, Why> {
+    match &endpoint.h2 {
+        Some(pool) if !upgrade => {
+            let connector = endpoint.tls.as_ref().map(|tls| &tls.h2);
+            pool.connect(dial(endpoint, connector, timeout, ends)).await.map(Channel::Http2)
+        }
+        // By prior knowledge the server speaks HTTP/2, and nothing else.
+        Some(_) if endpoint.tls.is_none() => Err(Why::UpstreamNoUpgrade),
+        _ => {
+            let connector = endpoint.tls.as_ref().map(|tls| &tls.h1);
+            let io = dial(endpoint, connector, timeout, ends).await?;
+            Ok(Channel::Http1(Connection { wire: Wire::new(io), reused: false, keep: None }))
+        }
+    }
+}
+
+/// A connection's bytes in clear.
+async fn dial(
+    endpoint: &Endpoint,
+    tls: Option<&Connector>,
+    timeout: Option<Duration>,
+    ends: Addresses,
+) -> Result<Io, Why> {
+    let opening = async {
+        let io = open(endpoint, ends).await?;
+        if endpoint.protocol.is_tls() { secure(endpoint, tls, io).await } else { Ok(io) }
+    };
     let opened = match timeout {
-        None => open(endpoint, ends).await,
-        Some(timeout) => match tokio::time::timeout(timeout, open(endpoint, ends)).await {
-            Ok(opened) => opened,
-            Err(_) => Err(Why::UpstreamConnectTimeout),
-        },
+        None => opening.await,
+        Some(timeout) => tokio::time::timeout(timeout, opening).await.unwrap_or(Err(Why::UpstreamConnectTimeout)),
     };
     if opened.is_err() {
         // The name may have moved: ask again next time.
         endpoint.resolved.borrow_mut().until = None;
     }
-    Ok(Connection { wire: Wire::new(opened?), reused: false, keep: None })
+    opened
 }
 
 async fn open(endpoint: &Endpoint, ends: Addresses) -> Result<Io, Why> {
@@ -63,6 +93,14 @@ async fn open(endpoint: &Endpoint, ends: Addresses) -> Result<Io, Why> {
         tracing::debug!("connecting to {}: {error}", endpoint.label);
         cause(&error)
     })
+}
+
+/// The TLS handshake. A server that needs one is never spoken to in clear.
+async fn secure(endpoint: &Endpoint, connector: Option<&Connector>, io: Io) -> Result<Io, Why> {
+    let (Some(tls), Some(connector), Io::Tcp(tcp)) = (&endpoint.tls, connector, io) else {
+        return Err(Why::UpstreamTlsHandshake);
+    };
+    connector.connect(tcp, tls.name.clone()).await.map(|stream| Io::Tls(Box::new(stream.into())))
 }
 
 fn cause(error: &io::Error) -> Why {

@@ -5,11 +5,15 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use rustls::pki_types::ServerName;
+
 use super::gate::Place;
+use super::h2;
 use super::outlier::Failures;
-use crate::config::{Keepalive, ProxyHeader, ServerAddress, Upstream, UpstreamAddress};
+use crate::config::{Keepalive, ProxyHeader, ServerAddress, ServerProtocol, Upstream, UpstreamAddress};
 use crate::http::wire::Wire;
 use crate::net::clock;
+use crate::tls::Connector;
 
 /// A request that must not be done twice goes only on a connection idle for less than this.
 const YOUNG: Duration = Duration::from_secs(1);
@@ -24,11 +28,15 @@ pub struct Endpoint {
     pub address: UpstreamAddress,
     /// The address in text, for logs and `Host`.
     pub label: Box<str>,
+    pub protocol: ServerProtocol,
     pub weight: u32,
     pub backup: bool,
     keepalive: Keepalive,
     builtin: Option<SocketAddr>,
     idle: RefCell<Vec<Idle>>,
+    /// The connections of a server that speaks HTTP/2.
+    pub(super) h2: Option<h2::Pool>,
+    pub(super) tls: Option<EndpointTls>,
     in_flight: Cell<usize>,
     /// The server has answered a second request on a connection, and has not closed one since without having said so. Else
     /// it is not trusted with a request that must not be done twice.
@@ -37,6 +45,14 @@ pub struct Endpoint {
     pub(super) proxy_protocol: Option<ProxyHeader>,
     pub(super) failures: Failures,
     pub(super) resolved: RefCell<Resolved>,
+}
+
+/// How a server is spoken to over TLS.
+#[derive(Debug)]
+pub(super) struct EndpointTls {
+    pub name: ServerName<'static>,
+    pub h1: Connector,
+    pub h2: Connector,
 }
 
 /// The last good answer for the server's name.
@@ -50,6 +66,15 @@ pub(super) struct Resolved {
 struct Idle {
     connection: Connection,
     since: Instant,
+}
+
+/// What one exchange runs on.
+#[derive(Debug)]
+pub enum Channel {
+    /// A connection of its own.
+    Http1(Connection),
+    /// A stream of a shared connection.
+    Http2(h2::Lease),
 }
 
 /// A connection to a server, between two requests or in one.
@@ -94,16 +119,32 @@ impl Endpoint {
         Endpoint {
             address: server.address.clone(),
             label: server.address.to_string().into(),
+            protocol: server.protocol,
             weight: server.weight.max(1),
             backup: server.backup,
             keepalive: upstream.keepalive,
             builtin,
             idle: RefCell::default(),
+            h2: server.protocol.is_h2().then(h2::Pool::default),
+            tls: None,
             in_flight: Cell::new(0),
             keeps: Cell::new(false),
             proxy_protocol: upstream.proxy_protocol,
             failures: Failures::default(),
             resolved: RefCell::default(),
+        }
+    }
+
+    pub(super) fn with_tls(mut self, tls: Option<EndpointTls>) -> Endpoint {
+        self.tls = tls;
+        self
+    }
+
+    /// Says in the process log that the server ended TLS after the handshake, as it does without a certificate it wants.
+    pub(super) fn say_alert(&self) {
+        if let Some(tls) = &self.tls {
+            let wants = "it may want a certificate (tls.client_cert)";
+            tls.h1.say(format_args!("{} ended TLS with an alert; {wants}", self.label));
         }
     }
 
@@ -120,13 +161,19 @@ impl Endpoint {
             && self.keepalive == other.keepalive
             && self.proxy_protocol == other.proxy_protocol
             && self.builtin == other.builtin
+            && self.protocol == other.protocol
+            && match (&self.tls, &other.tls) {
+                (None, None) => true,
+                (Some(a), Some(b)) => a.name == b.name && a.h1.is_same(&b.h1),
+                _ => false,
+            }
     }
 
     /// What is going on with the server.
     pub fn state(&self) -> ServerState {
         ServerState {
             in_flight: self.in_flight.get(),
-            idle: self.idle.borrow().len(),
+            idle: self.idle.borrow().len() + self.h2.as_ref().map_or(0, h2::Pool::idle),
             ejected: usize::from(self.is_ejected()),
         }
     }
@@ -146,13 +193,21 @@ impl Endpoint {
         InFlight { endpoint: self, _place: place }
     }
 
-    /// Takes a pooled connection that is still good. `once`: the request must not be done twice, so only a young
-    /// connection serves, of a server that is known to keep them, and the kernel is asked whether it is still open.
-    pub fn checkout(&self, once: bool) -> Option<Connection> {
+    /// Takes a pooled connection that is still good, or a stream of one. `once`: the request must not be done twice, so
+    /// only a young connection serves, of a server that is known to keep them, and the kernel is asked whether it is still
+    /// open. `upgrade`: the request asks to switch protocols, which HTTP/2 does not do.
+    pub fn checkout(&self, once: bool, upgrade: bool) -> Option<Channel> {
+        match &self.h2 {
+            Some(pool) if !upgrade => pool.lease().map(Channel::Http2),
+            _ => self.checkout_idle(once).map(Channel::Http1),
+        }
+    }
+
+    fn checkout_idle(&self, once: bool) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
         let now = clock::now();
         // The last one in is the youngest, so the rest may rest and be swept.
-        while let Some(Idle { connection, since }) = idle.pop() {
+        while let Some(Idle { mut connection, since }) = idle.pop() {
             let age = now.saturating_duration_since(since);
             if age >= self.limit(&connection) || (once && age >= YOUNG) {
                 continue;
@@ -201,13 +256,16 @@ impl Endpoint {
     /// Closes connections that have been idle for too long, that the server has closed, or that are more than
     /// `keepalive.idle` allows and were not needed since the last sweep.
     pub fn sweep(&self) {
+        if let Some(pool) = &self.h2 {
+            pool.sweep(self.keepalive.idle, self.keepalive.idle_timeout);
+        }
         let now = clock::now();
         let mut idle = self.idle.borrow_mut();
         let unneeded = idle.iter().take_while(|idle| now.saturating_duration_since(idle.since) > YOUNG).count();
         let excess = idle.len().saturating_sub(self.keepalive.idle).min(unneeded);
         // The oldest are at the front: the pool is a stack.
         idle.drain(..excess);
-        idle.retain(|idle| {
+        idle.retain_mut(|idle| {
             let age = now.saturating_duration_since(idle.since);
             age < self.limit(&idle.connection) && !idle.connection.wire.io.is_stale(false)
         });
@@ -235,7 +293,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let local = listener.local_addr().unwrap();
         let address = UpstreamAddress::Tcp { host: "127.0.0.1".into(), port: local.port() };
-        let server = ServerAddress { address, weight: 1, backup: false };
+        let server = ServerAddress { address, protocol: ServerProtocol::Http1, weight: 1, backup: false };
         let endpoint =
             Rc::new(Endpoint::new(&server, &Upstream::new("test".into(), Vec::new(), Default::default()), None));
         let ours = tokio::net::TcpStream::connect(local).await.unwrap();
@@ -247,35 +305,35 @@ mod tests {
     #[tokio::test]
     async fn a_connection_carries_what_must_not_be_done_twice_once_the_server_has_kept_one_open() {
         let (endpoint, _theirs) = pooled().await;
-        assert!(endpoint.checkout(true).is_none());
-        let connection = endpoint.checkout(false).expect("it is still in the pool");
+        assert!(endpoint.checkout_idle(true).is_none());
+        let connection = endpoint.checkout_idle(false).expect("it is still in the pool");
         endpoint.checkin(connection);
         // The second whole exchange on it.
-        let connection = endpoint.checkout(false).unwrap();
+        let connection = endpoint.checkout_idle(false).unwrap();
         endpoint.checkin(connection);
-        let connection = endpoint.checkout(true).expect("the server keeps its connections");
+        let connection = endpoint.checkout_idle(true).expect("the server keeps its connections");
         endpoint.checkin(connection);
         endpoint.note_closed();
-        assert!(endpoint.checkout(true).is_none());
+        assert!(endpoint.checkout_idle(true).is_none());
     }
 
     #[tokio::test]
     async fn a_promise_to_keep_a_connection_is_believed() {
         let (endpoint, _theirs) = pooled().await;
-        let mut connection = endpoint.checkout(false).unwrap();
+        let mut connection = endpoint.checkout_idle(false).unwrap();
         connection.reused = false;
         connection.keep = Some(Duration::from_secs(4));
         endpoint.note_closed();
         endpoint.checkin(connection);
         endpoint.note_closed();
-        assert!(endpoint.checkout(true).is_some());
+        assert!(endpoint.checkout_idle(true).is_some());
     }
 
     #[tokio::test]
     async fn a_connection_that_the_server_closed_is_not_used() {
         let (endpoint, theirs) = pooled().await;
         drop(theirs);
-        assert!(endpoint.checkout(true).is_none());
+        assert!(endpoint.checkout_idle(true).is_none());
         assert!(endpoint.idle.borrow().is_empty());
     }
 }

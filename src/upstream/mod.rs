@@ -6,7 +6,9 @@ mod balance;
 mod client;
 mod connect;
 mod endpoint;
+mod exchange;
 mod gate;
+mod h2;
 mod happy_eyeballs;
 mod outlier;
 mod request_head;
@@ -20,16 +22,18 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-pub use client::{Answer, Failure, Ongoing, Retry, exchange};
 pub use connect::connect;
-pub use endpoint::{Connection, Endpoint, InFlight, ServerState};
+pub use endpoint::{Channel, Connection, Endpoint, InFlight, ServerState};
+pub use exchange::{Answer, Failure, Ongoing, Retry, exchange};
 pub use gate::Gate;
 pub use request_head::Outgoing;
 pub use upload::Upload;
 
 use self::balance::Pick;
+use self::endpoint::EndpointTls;
 use crate::config::{self, Balance, HostHeader, Outlier, Retries};
 use crate::error::Why;
+use crate::tls::ClientTls;
 
 /// Retries saved up at most; a request saves `retries.budget` of one.
 const BUDGET_CAP: f32 = 10.0;
@@ -50,9 +54,15 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// `builtin` is where the demonstration's own backend listens.
-    pub fn new(upstream: &config::Upstream, builtin: Option<SocketAddr>) -> Cluster {
-        let endpoint = |server: &config::ServerAddress| Rc::new(Endpoint::new(server, upstream, builtin));
+    /// `tls` is there where a server is spoken to over TLS; `builtin` is where the demonstration's own backend listens.
+    pub fn new(upstream: &config::Upstream, tls: Option<&ClientTls>, builtin: Option<SocketAddr>) -> Cluster {
+        let tls = tls.map(|tls| (tls.connector(b"http/1.1"), tls.connector(b"h2")));
+        let endpoint = |server: &config::ServerAddress| {
+            let tls = tls.as_ref().filter(|_| server.protocol.is_tls());
+            let name = crate::tls::server_name(upstream, server);
+            let tls = tls.zip(name).map(|((h1, h2), name)| EndpointTls { name, h1: h1.clone(), h2: h2.clone() });
+            Rc::new(Endpoint::new(server, upstream, builtin).with_tls(tls))
+        };
         let endpoints: Vec<_> = upstream.servers.iter().map(endpoint).collect();
         Cluster {
             name: upstream.name.clone(),
@@ -200,5 +210,7 @@ impl Cluster {
 pub struct Waits {
     pub connect: Option<Duration>,
     pub response_header: Option<Duration>,
+    /// How long a request body may stand still once the answer has begun.
+    pub body_idle: Option<Duration>,
     pub tunnel_idle: Option<Duration>,
 }

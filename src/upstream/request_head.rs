@@ -14,6 +14,17 @@ pub struct Outgoing<'a> {
 }
 
 impl Outgoing<'_> {
+    /// What goes into Host or `:authority`.
+    pub(super) fn authority<'s>(&'s self, server: &'s str) -> &'s [u8] {
+        match self.host {
+            HostHeader::Preserve if !self.head.authority().is_empty() => self.head.authority(),
+            HostHeader::Name(name) => name.as_bytes(),
+            // An HTTP/1.0 client may have named no host, and HTTP/1.1 needs one.
+            HostHeader::Preserve | HostHeader::Upstream if server.starts_with("unix:") => b"localhost",
+            HostHeader::Preserve | HostHeader::Upstream => server.as_bytes(),
+        }
+    }
+
     /// Writes the head as canonical HTTP/1.1, whatever the client spoke: one Host, one framing field.
     pub(super) fn write(&self, out: &mut Vec<u8>, server: &str) {
         let head = self.head;
@@ -21,13 +32,7 @@ impl Outgoing<'_> {
         out.push(b' ');
         out.extend_from_slice(self.target);
         out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
-        out.extend_from_slice(match self.host {
-            HostHeader::Preserve if !head.authority().is_empty() => head.authority(),
-            HostHeader::Name(name) => name.as_bytes(),
-            // An HTTP/1.0 client may have named no host, and HTTP/1.1 needs one.
-            HostHeader::Preserve | HostHeader::Upstream if server.starts_with("unix:") => b"localhost",
-            HostHeader::Preserve | HostHeader::Upstream => server.as_bytes(),
-        });
+        out.extend_from_slice(self.authority(server));
         out.extend_from_slice(b"\r\n");
         let mut had_length = false;
         for field in head.fields.iter() {
@@ -50,10 +55,14 @@ impl Outgoing<'_> {
             Framing::None if had_length => h1::write_length(out, 0),
             Framing::None => {}
         }
-        if let Some(token) = head.upgrade_token() {
-            out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: ");
-            out.extend_from_slice(token);
-            out.extend_from_slice(b"\r\n");
+        match (head.upgrade_token(), head.takes_trailers) {
+            (Some(token), _) => {
+                out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: ");
+                out.extend_from_slice(token);
+                out.extend_from_slice(b"\r\n");
+            }
+            (None, true) => out.extend_from_slice(b"Connection: TE\r\nTE: trailers\r\n"),
+            (None, false) => {}
         }
         out.extend_from_slice(b"\r\n");
     }

@@ -1,6 +1,7 @@
 //! A request body on its way to a server, with a memory for a second try.
 
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -57,6 +58,11 @@ impl Upload {
     pub fn rewind(&mut self) -> bool {
         self.next = 0;
         self.whole
+    }
+
+    /// How long the client may stand still from now on.
+    pub(super) fn set_idle(&mut self, idle: Option<Duration>) {
+        self.body.set_idle(idle);
     }
 
     /// Tells a client that waits for `100 Continue` to send.

@@ -16,7 +16,7 @@ class H2Client:
         self.chosen = self.client.socket.selected_alpn_protocol()
         self.encoder, self.decoder = Encoder(), Decoder()
         self.settings = {}
-        self.answers, self.ended, self.goaway = {}, {}, None
+        self.answers, self.trailers, self.ended, self.goaway = {}, {}, {}, None
         ours = frames.SettingsFrame(0)
         ours.settings = {frames.SettingsFrame.INITIAL_WINDOW_SIZE: FLOW_WINDOW, frames.SettingsFrame.ENABLE_PUSH: 0}
         window = frames.WindowUpdateFrame(0, window_increment=FLOW_WINDOW)
@@ -99,6 +99,8 @@ class H2Client:
             answer.interim.append((status, fields))
         elif status:
             answer.status, answer.fields = status, fields
+        else:
+            self.trailers[stream] = fields
 
     def answer(self, stream):
         """The response of `stream`, complete when END_STREAM was seen; None when the stream got no response."""

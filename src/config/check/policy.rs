@@ -20,6 +20,18 @@ impl Checker<'_> {
             Some("v2") => Some(ProxyHeader::V2),
             _ => None,
         };
+        if let (Some(node), Some(_), true) = (
+            table.get("proxy_protocol"),
+            upstream.proxy_protocol,
+            upstream.servers.iter().any(|server| server.protocol.is_h2()),
+        ) {
+            let diagnostic =
+                Diagnostic::error("proxy-protocol-h2", "a PROXY protocol header cannot go with HTTP/2 servers")
+                    .label("names one client for the whole connection")
+                    .note("a connection of HTTP/2 carries the requests of many clients")
+                    .help("speak HTTP/1.1 to them, or leave the client's address to X-Forwarded-For");
+            self.report(diagnostic, node.at);
+        }
         if upstream.proxy_protocol.is_some() && upstream.keepalive != Keepalive::default() {
             self.no_effect(table, "keepalive", "a connection with a PROXY protocol header is for one request");
         }

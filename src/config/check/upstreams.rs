@@ -2,18 +2,19 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Checker, hosts, targets};
+use super::targets::{self, Target};
+use super::{Checker, hosts};
 use crate::config::diagnostics::{Checked, Diagnostic, Severity};
 use crate::config::schema::nearest;
 use crate::config::value::{Entry, Node, Table, Value, quote};
-use crate::config::{Balance, HostHeader, Keepalive, Origin, ServerAddress, Upstream, UpstreamAddress};
+use crate::config::{Balance, HostHeader, Keepalive, Origin, ServerAddress, ServerProtocol, Upstream, UpstreamAddress};
 
 /// Every upstream of a config: the named ones, then one for each distinct target.
 #[derive(Default)]
 pub(super) struct Upstreams {
     list: Vec<Upstream>,
     by_name: HashMap<String, usize>,
-    by_target: HashMap<UpstreamAddress, usize>,
+    by_target: HashMap<(UpstreamAddress, ServerProtocol), usize>,
     used: HashSet<usize>,
 }
 
@@ -31,14 +32,17 @@ impl Upstreams {
     }
 
     /// The index of the upstream behind a target. Equal targets share one.
-    pub fn of_target(&mut self, address: UpstreamAddress, origin: Origin) -> usize {
-        if let Some(index) = self.by_target.get(&address) {
+    pub fn of_target(&mut self, target: Target, origin: Origin) -> usize {
+        // A scheme alone contradicts nothing.
+        let protocol = target.protocol(None).unwrap_or_default();
+        let key = (target.address, protocol);
+        if let Some(index) = self.by_target.get(&key) {
             return *index;
         }
         let index = self.list.len();
-        let servers = vec![ServerAddress { address: address.clone(), weight: 1, backup: false }];
-        self.list.push(Upstream::new(address.to_string(), servers, origin));
-        self.by_target.insert(address, index);
+        let servers = vec![ServerAddress { address: key.0.clone(), protocol, weight: 1, backup: false }];
+        self.list.push(Upstream::new(format!("{}{}", protocol.scheme(), key.0), servers, origin));
+        self.by_target.insert(key, index);
         index
     }
 
@@ -94,7 +98,9 @@ impl Checker<'_> {
             keepalive.idle_timeout = table.duration("idle_timeout").flatten().unwrap_or(keepalive.idle_timeout);
         }
         let host_header = table.get("host_header").and_then(|node| self.take(host_header(node.text()?), node.at));
+        let tls = self.upstream_tls(table, &servers);
         let mut upstream = Upstream::new(entry.key.clone(), servers, self.origin(entry.key_at));
+        upstream.tls = tls;
         (upstream.balance, upstream.keepalive) = (balance, keepalive);
         upstream.host_header = host_header.unwrap_or_default();
         self.policy(table, &mut upstream);
@@ -115,7 +121,7 @@ impl Checker<'_> {
         let mut servers: Vec<ServerAddress> = Vec::new();
         let mut seen = HashMap::new();
         for node in list.items() {
-            let Some(server) = self.server(node) else { continue };
+            let Some(server) = self.server(node, table.text("protocol")) else { continue };
             if let Some(first) = seen.insert(server.address.clone(), node.at) {
                 let diagnostic = Diagnostic::error("duplicate-server", format!("{} is a server twice", server.address))
                     .label("the second time")
@@ -129,9 +135,10 @@ impl Checker<'_> {
         servers
     }
 
-    fn server(&mut self, node: &Node) -> Option<ServerAddress> {
+    fn server(&mut self, node: &Node, protocol: Option<&str>) -> Option<ServerAddress> {
         let Value::Table(table) = &node.value else {
-            return Some(ServerAddress { address: self.target(node)?, weight: 1, backup: false });
+            let (address, protocol) = self.spoken(node, protocol)?;
+            return Some(ServerAddress { address, protocol, weight: 1, backup: false });
         };
         let Some(address) = table.get("address") else {
             if !table.has("address") && !table.incomplete {
@@ -140,7 +147,22 @@ impl Checker<'_> {
             return None;
         };
         let weight = table.integer("weight").and_then(|number| u32::try_from(number).ok()).unwrap_or(1);
-        Some(ServerAddress { address: self.target(address)?, weight, backup: table.bool("backup").unwrap_or(false) })
+        let (address, protocol) = self.spoken(address, protocol)?;
+        Some(ServerAddress { address, protocol, weight, backup: table.bool("backup").unwrap_or(false) })
+    }
+
+    /// The address of a server and what is spoken to it, by its scheme and the `protocol` of its upstream.
+    fn spoken(&mut self, node: &Node, protocol: Option<&str>) -> Option<(UpstreamAddress, ServerProtocol)> {
+        let target = self.target(node)?;
+        match target.protocol(protocol) {
+            Ok(protocol) => Some((target.address, protocol)),
+            Err(why) => {
+                let message = format!("this server does not fit `protocol = {}`", quote(protocol.unwrap_or_default()));
+                let diagnostic = Diagnostic::error("protocol-conflict", message).label(why);
+                self.report(diagnostic.help("leave the scheme out, or change `protocol`"), node.at);
+                None
+            }
+        }
     }
 }
 

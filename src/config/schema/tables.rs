@@ -150,7 +150,7 @@ pub(super) static LIMITS: Table = Table { other: None, keys: &[
 #[rustfmt::skip]
 static UPSTREAM: Table = Table { other: None, keys: &[
     key("servers", List(&OneOf(&[PORT, Text("a target"), Kind::Table(&SERVER_OF)])), "", "The servers."),
-    key("protocol", Choice { now: &["http/1.1"], later: &["h2", "h2c"] }, "'http/1.1'", "What is spoken to the servers."),
+    key("protocol", words(&["http/1.1", "h2", "h2c"]), "'http/1.1'", "What is spoken to the servers; h2 is over TLS, h2c in clear."),
     key("balance", Choice { now: &["least-requests", "round-robin", "random", "first"], later: &["hash"] }, "'least-requests'", "How a server is picked."),
     later("hash_on", Text("a key"), "'client_ip'", "What \"hash\" looks at."),
     later("sticky", OneOf(&[OFF, Kind::Table(&STICKY)]), "'off'", "A client stays with its server."),
@@ -164,7 +164,7 @@ static UPSTREAM: Table = Table { other: None, keys: &[
     later("hold", Duration { off: true }, "'off'", "How long to wait for a server that refuses."),
     later("resolve", Kind::Table(&RESOLVE), "{ min_ttl = '1s', max_ttl = '30s' }", "How long an answer of DNS is used."),
     key("proxy_protocol", words(&["off", "v1", "v2"]), "'off'", "The PROXY protocol, sent to the servers."),
-    later("tls", OneOf(&[OFF, Kind::Table(&UPSTREAM_TLS)]), "'off'", "TLS to the servers."),
+    key("tls", OneOf(&[OFF, Kind::Table(&UPSTREAM_TLS)]), "'off'", "TLS to the servers."),
 ] };
 
 #[rustfmt::skip]

@@ -1,6 +1,5 @@
 //! One HTTP/2 connection (RFC 9113): hyper speaks the protocol, this file converts at its edge.
 
-mod batch;
 mod inbound;
 mod outbound;
 
@@ -15,8 +14,8 @@ use std::time::Duration;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
-use self::batch::Batch;
 use self::outbound::{Outgoing, outgoing};
+use super::batch::Batch;
 use super::wire::Wire;
 use super::{ConnInfo, Handler, Request, Shared};
 use crate::net::Deadline;

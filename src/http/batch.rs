@@ -21,7 +21,7 @@ const LARGE: usize = 16 << 10;
 
 /// Two hold the connection: the library, and the loop that sends what the library has written.
 #[derive(Clone)]
-pub(super) struct Batch(Rc<RefCell<Wire>>);
+pub struct Batch(Rc<RefCell<Wire>>);
 
 impl Batch {
     /// Bytes that were read to find out what the client speaks are read again first.

@@ -1,0 +1,41 @@
+"""Certificates of a run: a root of our own, and what it signs, made with openssl."""
+
+import pathlib
+
+import support
+
+
+class Authority:
+    """A root in `folder`; `root` is its file."""
+
+    def __init__(self, folder, name="test root"):
+        self.folder = pathlib.Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.root, self.key = self.folder / "root.pem", self.folder / "root.key"
+        self._openssl(
+            ["req", "-x509", *self._new_key(self.key), "-days", "2", "-out", self.root, "-subj", f"/CN={name}"]
+            + ["-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign"]
+        )
+
+    @staticmethod
+    def _new_key(path):
+        return ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", path]
+
+    @staticmethod
+    def _openssl(arguments):
+        run = support.command(["openssl", *arguments])
+        if run.returncode != 0:
+            raise AssertionError(f"openssl {arguments[0]} failed: {run.stderr}")
+
+    def sign(self, label, *names, days=2):
+        """`(certificate, key)` for `DNS:...` and `IP:...` names; with `days` below 0 it has expired."""
+        cert, key, request = (self.folder / f"{label}.{end}" for end in ("pem", "key", "csr"))
+        extensions = self.folder / f"{label}.cnf"
+        extensions.write_text(f"subjectAltName={','.join(names)}\nbasicConstraints=CA:FALSE\n")
+        self._openssl(["req", "-new", *self._new_key(key), "-out", request, "-subj", f"/CN={label}"])
+        # Debian 12's `openssl x509` knows no -not_after; a negative -days it does.
+        self._openssl(
+            ["x509", "-req", "-in", request, "-CA", self.root, "-CAkey", self.key, "-CAcreateserial", "-out", cert]
+            + ["-days", str(days), "-extfile", extensions]
+        )
+        return cert, key
