@@ -46,6 +46,7 @@ pub enum Why {
     UpstreamHeaderTimeout,
     UpstreamCut,
     UpstreamUpgrade,
+    UpstreamWebsocket,
     ProxyLoop,
     ClientGone,
 }
@@ -135,6 +136,8 @@ table! {
         "The backend closed in the middle of its answer." "Read the backend's log.";
     UpstreamUpgrade "upstream.upgrade" 502 Upstream "http_upgrade_failed"
         "The backend switched protocols without being asked." "Check the backend.";
+    UpstreamWebsocket "upstream.websocket" 502 Upstream "http_upgrade_failed"
+        "The backend answered a WebSocket handshake in a way that opens no WebSocket." "Check that the path serves WebSocket: a 101 with the right Sec-WebSocket-Accept, or an error status.";
     ProxyLoop "proxy.loop" 508 Proxy "proxy_loop_detected"
         "The request came back to this proxy." "A backend address points at the proxy itself.";
     ClientGone "client.gone" 499 Client "http_request_error"
