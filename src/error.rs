@@ -57,6 +57,7 @@ pub enum Why {
     UpstreamTlsHandshake,
     UpstreamTlsCertificate,
     UpstreamTlsAlpn,
+    UpstreamWebsocket,
     ProxyLoop,
     ClientGone,
 }
@@ -168,6 +169,8 @@ table! {
         "The backend's certificate is not accepted." "Read the proxy's log for the name that was expected and what the certificate holds; set tls.ca or tls.server_name of the upstream.";
     UpstreamTlsAlpn "upstream.tls_alpn" 502 Upstream "tls_protocol_error"
         "The backend does not agree to the protocol by ALPN." "Set protocol = \"http/1.1\" on the upstream, or turn HTTP/2 on at the backend.";
+    UpstreamWebsocket "upstream.websocket" 502 Upstream "http_upgrade_failed"
+        "The backend answered a WebSocket handshake in a way that opens no WebSocket." "Check that the path serves WebSocket: a 101 with the right Sec-WebSocket-Accept, or an error status.";
     ProxyLoop "proxy.loop" 508 Proxy "proxy_loop_detected"
         "The request came back to this proxy." "A backend address points at the proxy itself.";
     ClientGone "client.gone" 499 Client "http_request_error"

@@ -36,15 +36,33 @@ impl Batch {
     }
 }
 
+/// Reads once: first what was read before the protocol was known.
+pub(super) fn read(wire: &mut Wire, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    if wire.input.is_empty() {
+        return Pin::new(&mut wire.io).poll_read(cx, buf);
+    }
+    let take = wire.input.len().min(buf.remaining());
+    buf.put_slice(&wire.input.split_to(take));
+    Poll::Ready(Ok(()))
+}
+
+/// Gathers what is written; sends only when much has gathered.
+pub(super) fn write(wire: &mut Wire, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    if wire.pending() >= BATCH {
+        ready!(wire.poll_flush(cx))?;
+    }
+    let length: usize = bufs.iter().map(|buf| buf.len()).sum();
+    if length >= LARGE && wire.is_flushed() {
+        return Pin::new(&mut wire.io).poll_write_vectored(cx, bufs);
+    }
+    let output = wire.output();
+    bufs.iter().for_each(|buf| output.extend_from_slice(buf));
+    Poll::Ready(Ok(length))
+}
+
 impl AsyncRead for Batch {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let mut wire = self.0.borrow_mut();
-        if wire.input.is_empty() {
-            return Pin::new(&mut wire.io).poll_read(cx, buf);
-        }
-        let take = wire.input.len().min(buf.remaining());
-        buf.put_slice(&wire.input.split_to(take));
-        Poll::Ready(Ok(()))
+        read(&mut self.0.borrow_mut(), cx, buf)
     }
 }
 
@@ -58,17 +76,7 @@ impl AsyncWrite for Batch {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let mut wire = self.0.borrow_mut();
-        if wire.pending() >= BATCH {
-            ready!(wire.poll_flush(cx))?;
-        }
-        let length: usize = bufs.iter().map(|buf| buf.len()).sum();
-        if length >= LARGE && wire.is_flushed() {
-            return Pin::new(&mut wire.io).poll_write_vectored(cx, bufs);
-        }
-        let output = wire.output();
-        bufs.iter().for_each(|buf| output.extend_from_slice(buf));
-        Poll::Ready(Ok(length))
+        write(&mut self.0.borrow_mut(), cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -33,6 +33,34 @@ pub trait Source {
 
     /// Tells a client that waits for it to send its body (`100 Continue`). Only request bodies of HTTP/1.1 do something.
     fn proceed(&mut self) {}
+}
+
+/// A request body slower than this after [`SLOW_AFTER`] is given up: bytes a second.
+const MIN_RATE: u64 = 240;
+const SLOW_AFTER: Duration = Duration::from_secs(30);
+
+/// How fast a client sends its body. Only the time it is waited for counts: a slow server is not the client's fault.
+#[derive(Debug, Default)]
+pub struct Pace {
+    received: u64,
+    waited: Duration,
+    since: Option<Instant>,
+}
+
+impl Pace {
+    /// Nothing is there: a wait begins, or goes on.
+    pub fn wait(&mut self, now: Instant) {
+        self.since.get_or_insert(now);
+    }
+
+    /// Notes bytes that have come; false when the body is too slow to wait for the rest.
+    pub fn receive(&mut self, bytes: usize, now: Instant) -> bool {
+        self.received += bytes as u64;
+        if let Some(since) = self.since.take() {
+            self.waited += now.saturating_duration_since(since);
+        }
+        self.waited <= SLOW_AFTER || self.received / self.waited.as_secs().max(1) >= MIN_RATE
+    }
 }
 
 /// The body of a request or response.
@@ -95,6 +123,41 @@ impl fmt::Debug for Body {
             Body::Empty => f.write_str("Empty"),
             Body::Full(data) => write!(f, "Full({})", data.len()),
             Body::Stream(_) => f.write_str("Stream"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_that_drips_is_too_slow_after_a_while() {
+        let (mut pace, mut now) = (Pace::default(), Instant::now());
+        let slow_at = (1..100).find(|_| {
+            pace.wait(now);
+            now += Duration::from_secs(1);
+            !pace.receive(100, now)
+        });
+        assert_eq!(slow_at, Some(31));
+    }
+
+    #[test]
+    fn a_body_at_the_least_rate_is_waited_for() {
+        let (mut pace, mut now) = (Pace::default(), Instant::now());
+        for _ in 0..1000 {
+            pace.wait(now);
+            now += Duration::from_secs(1);
+            assert!(pace.receive(240, now));
+        }
+    }
+
+    #[test]
+    fn the_time_a_server_takes_is_not_counted() {
+        let (mut pace, mut now) = (Pace::default(), Instant::now());
+        for _ in 0..1000 {
+            now += Duration::from_secs(60);
+            assert!(pace.receive(1, now));
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod serve;
 mod serve_h1;
 mod serve_h2;
 pub mod tunnel;
+pub mod websocket;
 pub mod wire;
 
 use std::future::Future;

@@ -1,8 +1,11 @@
 //! Two connections joined after a 101: bytes pass both ways, unread.
 
 use std::future::poll_fn;
-use std::task::{Context, Poll};
+use std::io;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
+
+use bytes::Bytes;
 
 use super::wire::Wire;
 use crate::net::Deadline;
@@ -27,66 +30,123 @@ impl std::fmt::Debug for Tunnel {
     }
 }
 
+/// One end of a tunnel.
+pub(super) trait Side {
+    /// Bytes that have come; none when the peer says no more. Asked again, it means that the last ones were taken.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>>;
+
+    /// Takes `data` and what was taken before out of the way; ready when all is on its way to the peer.
+    fn poll_write(&mut self, cx: &mut Context<'_>, data: &mut Bytes) -> Poll<io::Result<()>>;
+
+    /// Says that nothing more will be written.
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Ready when the peer has broken the tunnel off, where that shows without reading or writing.
+    fn poll_broken(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+
+    /// The other side broke: says so where there is a way that loses nothing on its way.
+    fn abort(&mut self) {}
+}
+
+impl Side for Wire {
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        if self.input.is_empty() {
+            ready!(self.poll_fill(cx, READ))?;
+        }
+        Poll::Ready(Ok(self.input.split().freeze()))
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, data: &mut Bytes) -> Poll<io::Result<()>> {
+        ready!(self.poll_flush(cx))?;
+        if data.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        self.put(std::mem::take(data), b"");
+        self.poll_flush(cx)
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Wire::poll_shutdown(self, cx)
+    }
+}
+
+/// Which end broke a tunnel.
+enum Broken {
+    From,
+    To,
+    Idle,
+}
+
 /// One direction: read, then write all of it, then read again.
 #[derive(Default)]
 struct Direction {
+    held: Bytes,
     ended: bool,
     closed: bool,
 }
 
 impl Direction {
-    /// Moves bytes until one side is not ready; ready when the direction is closed or broken.
-    fn poll(&mut self, cx: &mut Context<'_>, from: &mut Wire, to: &mut Wire, moved: &mut bool) -> Poll<()> {
+    /// Moves bytes until one side is not ready; ready when the direction is closed.
+    fn poll<F: Side, T: Side>(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut F,
+        to: &mut T,
+        moved: &mut bool,
+    ) -> Poll<Result<(), Broken>> {
         while !self.closed {
-            match to.poll_flush(cx) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => return Poll::Ready(()),
-                Poll::Pending => return Poll::Pending,
-            }
-            if !from.input.is_empty() {
-                to.put(from.input.split().freeze(), b"");
-                *moved = true;
-                continue;
-            }
+            let held = !self.held.is_empty();
+            let written = to.poll_write(cx, &mut self.held);
+            *moved |= held;
+            ready!(written).map_err(|_| Broken::To)?;
             if self.ended {
-                match to.poll_shutdown(cx) {
-                    Poll::Ready(_) => self.closed = true,
-                    Poll::Pending => return Poll::Pending,
-                }
-                continue;
+                // A peer that does not want to hear the end has closed: that is an end too.
+                let _ = ready!(to.poll_shutdown(cx));
+                self.closed = true;
+                break;
             }
-            match from.poll_fill(cx, READ) {
-                Poll::Ready(Ok(0)) => self.ended = true,
-                Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(_)) => {
-                    // A broken side ends the tunnel: the other one is told by its own closing.
-                    self.closed = true;
-                    return Poll::Ready(());
-                }
-                Poll::Pending => return Poll::Pending,
-            }
+            self.held = ready!(from.poll_read(cx)).map_err(|_| Broken::From)?;
+            self.ended = self.held.is_empty();
         }
-        Poll::Ready(())
+        Poll::Ready(Ok(()))
     }
 }
 
 /// Passes bytes until both directions are closed, one side breaks, or nothing moved for the tunnel's `idle`.
-pub(super) async fn run(mut client: Wire, tunnel: Tunnel, deadline: &Deadline) {
+pub(super) async fn run<C: Side>(mut client: C, tunnel: Tunnel, deadline: &Deadline) {
     let Tunnel { wire: mut server, idle, guard: _guard, .. } = tunnel;
     let (mut up, mut down) = (Direction::default(), Direction::default());
     deadline.set(idle);
-    poll_fn(|cx| {
+    let end = poll_fn(|cx| {
         let mut moved = false;
-        let up_done = up.poll(cx, &mut client, &mut server, &mut moved).is_ready();
-        let down_done = down.poll(cx, &mut server, &mut client, &mut moved).is_ready();
-        let broken = (up_done && !up.closed) || (down_done && !down.closed);
-        if broken || (up_done && down_done) {
-            return Poll::Ready(());
+        let up_done = up.poll(cx, &mut client, &mut server, &mut moved)?;
+        let down_done = down.poll(cx, &mut server, &mut client, &mut moved).map_err(|broken| match broken {
+            Broken::From => Broken::To,
+            Broken::To => Broken::From,
+            Broken::Idle => Broken::Idle,
+        })?;
+        if up_done.is_ready() && down_done.is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        if client.poll_broken(cx).is_ready() {
+            return Poll::Ready(Err(Broken::From));
         }
         if moved {
             deadline.set(idle);
         }
-        deadline.poll(cx)
+        deadline.poll(cx).map(|()| Err(Broken::Idle))
     })
     .await;
+    match end {
+        // The client broke: a reset in place of FIN, where the socket has one.
+        Err(Broken::From) => {
+            if let Some(tcp) = server.io.tcp() {
+                let _ = tcp.set_zero_linger();
+            }
+        }
+        Err(Broken::To) => client.abort(),
+        Err(Broken::Idle) | Ok(()) => {}
+    }
 }

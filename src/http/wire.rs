@@ -89,6 +89,11 @@ impl Wire {
         self.output.len() - self.written + self.piece.len() + self.tail.len()
     }
 
+    /// All that waits is in the output: no large piece stands behind it.
+    pub fn is_small(&self) -> bool {
+        self.piece.is_empty() && self.tail.is_empty()
+    }
+
     /// Bytes that may be added before a flush is worth its system call.
     pub fn has_room(&self) -> bool {
         self.piece.is_empty() && self.tail.is_empty() && self.output.len() - self.written < COPY

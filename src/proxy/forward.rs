@@ -10,8 +10,8 @@ use crate::config::Route;
 use crate::error::Why;
 use crate::http::body::Body;
 use crate::http::headers::remove_hop_by_hop;
-use crate::http::{Request, Response};
-use crate::message::{Framing, RequestHead};
+use crate::http::{Request, Response, websocket};
+use crate::message::{Fields, Framing, RequestHead, Version};
 use crate::net::proxy_protocol::Addresses;
 use crate::upstream::{self, Answer, Cluster, Ongoing, Outgoing, Retry, Upload, Waits};
 
@@ -81,6 +81,7 @@ pub(super) async fn forward(
             Ok(answer) => {
                 cluster.note_answer(&endpoint);
                 record.answered();
+                check_websocket(&request.head, &answer)?;
                 return Ok(response(answer, route));
             }
             Err(failure) => {
@@ -119,6 +120,7 @@ fn is_servers_fault(why: Why) -> bool {
             | Why::UpstreamMalformed
             | Why::UpstreamHeaderTimeout
             | Why::UpstreamUpgrade
+            | Why::UpstreamWebsocket
             | Why::UpstreamReset
     )
 }
@@ -139,6 +141,23 @@ fn target<'h>(route: &Route, head: &'h RequestHead) -> Result<Cow<'h, [u8]>, Why
         [] | [b'?', ..] => Ok(Cow::Owned([b"/", rest].concat())),
         _ => Err(Why::RouteAmbiguousPath),
     }
+}
+
+/// An HTTP/2 client asked for a WebSocket with a key of ours (RFC 8441): nobody else checks the answer to it, and a success
+/// that opens no tunnel would look like one.
+fn check_websocket(head: &RequestHead, answer: &Answer) -> Result<(), Why> {
+    if head.version != Version::Http2 || head.upgrade.is_none() {
+        return Ok(());
+    }
+    let field = |fields: &Fields, name: &[u8]| fields.get_name(name).unwrap_or_default().to_vec();
+    let opened = match &answer.tunnel {
+        Some(_) => websocket::accepts(
+            &field(&head.fields, b"sec-websocket-key"),
+            &field(&answer.head.fields, b"sec-websocket-accept"),
+        ),
+        None => answer.head.status >= 300,
+    };
+    if opened { Ok(()) } else { Err(Why::UpstreamWebsocket) }
 }
 
 fn response(answer: Answer, route: &Route) -> Response {

@@ -18,7 +18,7 @@ use crate::filter::{door, headers as header_rules, redirect};
 use crate::http::headers::{Client, prepare_request};
 use crate::http::respond::{self, Format};
 use crate::http::{ConnInfo, Handler, Request, Response};
-use crate::message::{Known, RequestHead};
+use crate::message::{Known, RequestHead, Version};
 use crate::snapshot::View;
 
 /// The path a health check asks on the plain door. Only this machine is answered.
@@ -105,7 +105,7 @@ impl Proxy {
             Action::Forward(cluster) => {
                 let cluster = view.clusters.get(*cluster).ok_or(Why::RouteNoRoute)?;
                 apply_request_rules(route, &client, &mut request.head, record);
-                restrict_upgrade(route, &mut request.head);
+                restrict_upgrade(route, &mut request.head)?;
                 forward::forward(cluster, route, request, record).await?
             }
             Action::Redirect(rule) => redirect::answer(rule, &route.path, &request.head),
@@ -141,11 +141,17 @@ fn check_loop(head: &RequestHead) -> Result<(), Why> {
 }
 
 /// A switch to a protocol that the route does not allow is not asked for; the rest of the request is answered.
-fn restrict_upgrade(route: &Route, head: &mut RequestHead) {
-    let Some(asked) = head.upgrade_token() else { return };
-    if !route.upgrade.iter().any(|allowed| asked.eq_ignore_ascii_case(allowed.as_bytes())) {
-        head.upgrade = None;
+fn restrict_upgrade(route: &Route, head: &mut RequestHead) -> Result<(), Why> {
+    let Some(asked) = head.upgrade_token() else { return Ok(()) };
+    if route.upgrade.iter().any(|allowed| asked.eq_ignore_ascii_case(allowed.as_bytes())) {
+        return Ok(());
     }
+    // On HTTP/1.1 the wish is dropped, and the request is like any other. Extended CONNECT (RFC 8441) is nothing without it.
+    if head.version == Version::Http2 {
+        return Err(Why::RequestConnect);
+    }
+    head.upgrade = None;
+    Ok(())
 }
 
 fn to_own_name(site: &Site, client: &Client, head: &RequestHead) -> Option<Response> {

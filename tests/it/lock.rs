@@ -6,8 +6,7 @@ use toml::{Table, Value};
 const FLOORS: &[(&str, &str)] = &[
     ("aws-lc-sys", "0.39.0"),
     ("bytes", "1.11.1"),
-    ("h2", "0.4.16"),
-    ("hyper", "1.0.0"),
+    ("h2", "0.4.20"),
     ("rustls", "0.23.18"),
     ("rustls-webpki", "0.103.13"),
     ("time", "0.3.47"),

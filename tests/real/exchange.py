@@ -102,6 +102,51 @@ class Uploads(unittest.TestCase):
                 self.assertGreater(took, HEADER - IDLE)
 
 
+class Interim(unittest.TestCase):
+    """Early hints (103) and other interim responses reach the client before the answer, on both protocols."""
+
+    HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nConnection: close\r\n\r\n"
+
+    @classmethod
+    def setUpClass(cls):
+        def hint(peer):
+            while read_message(peer):
+                peer.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" + cls.HINTS + b"HTTP/1.1 102 Processing\r\n\r\n")
+                cls.seen.wait(support.PATIENCE)
+                peer.sendall(ANSWER)
+
+        cls.seen = threading.Event()
+        cls.backend = RawServer(hint)
+        cls.addClassCleanup(cls.backend.close)
+        cls.proxy = support.Proxy(support.site(f"127.0.0.1:{cls.backend.port}"))
+        cls.addClassCleanup(cls.proxy.close)
+
+    def setUp(self):
+        self.seen.clear()
+
+    def check(self, answer):
+        self.assertEqual([status for status, _ in answer.interim], [103, 102])
+        fields = dict(answer.interim[0][1])
+        self.assertEqual((fields["link"], fields.get("connection")), ("</a.css>; rel=preload", None))
+        self.assertEqual(answer.status, 200)
+
+    def test_hints_reach_an_http_1_client_before_the_answer(self):
+        with Client(self.proxy.http) as client:
+            client.send(b"GET / HTTP/1.1\r\n" + fields_of(b"Host: " + support.HOST.encode()))
+            while b" 102 " not in client.buffer:
+                self.assertTrue(client.fill(), "the hints come while the server still works")
+            self.seen.set()
+            self.check(client.answer())
+
+    def test_hints_reach_an_http_2_client_before_the_answer(self):
+        with H2Client(self.proxy.https, self.proxy.ca(), support.HOST) as client:
+            client.headers(1, ((":method", "GET"), (":scheme", "https"), (":path", "/"), (":authority", support.HOST)))
+            while 1 not in client.answers or len(client.answers[1].interim) < 2:
+                self.assertTrue(client.step(), "the hints come while the server still works")
+            self.seen.set()
+            self.check(client.answer(1))
+
+
 class Lengths(unittest.TestCase):
     def test_equal_lengths_of_a_server_leave_as_one(self):
         def repeat(peer):

@@ -1,6 +1,7 @@
 """An HTTP/2 client of raw frames: it sends what RFC 9113 forbids as readily as what it allows."""
 
 import hyperframe.frame as frames
+from cases.h2frames import ERRORS
 from hpack import Decoder, Encoder, NeverIndexedHeaderTuple
 from rawhttp import Answer, Client
 
@@ -17,6 +18,8 @@ class H2Client:
         self.encoder, self.decoder = Encoder(), Decoder()
         self.settings = {}
         self.answers, self.trailers, self.ended, self.goaway = {}, {}, {}, None
+        # What may be sent: of the connection (0), and of each stream what differs from the server's setting.
+        self.windows = {0: 65535}
         ours = frames.SettingsFrame(0)
         ours.settings = {frames.SettingsFrame.INITIAL_WINDOW_SIZE: FLOW_WINDOW, frames.SettingsFrame.ENABLE_PUSH: 0}
         window = frames.WindowUpdateFrame(0, window_increment=FLOW_WINDOW)
@@ -53,6 +56,23 @@ class H2Client:
             frame.flags.add("END_STREAM")
         self.send_frame(frame)
 
+    def data_within_windows(self, stream, data):
+        """All of `data` in DATA frames, as fast as the server opens its windows."""
+        while data and stream not in self.ended:
+            size = min(len(data), 16384, self.windows[0], self.window(stream))
+            if size <= 0:
+                if not self.step():
+                    return
+                continue
+            self.data(stream, data[:size], end=False)
+            self.windows[0] -= size
+            self.windows[stream] = self.windows.get(stream, 0) - size
+            data = data[size:]
+
+    def window(self, stream):
+        initial = self.settings.get(frames.SettingsFrame.INITIAL_WINDOW_SIZE, 65535)
+        return initial + self.windows.get(stream, 0)
+
     def read_frame(self):
         head = self.client.read_exactly(9)
         if len(head) < 9:
@@ -79,6 +99,8 @@ class H2Client:
             self._take_headers(stream, frame)
         elif isinstance(frame, frames.DataFrame):
             self.answers.setdefault(stream, Answer()).body += frame.data
+        elif isinstance(frame, frames.WindowUpdateFrame):
+            self.windows[stream] = self.windows.get(stream, 0) + frame.window_increment
         elif isinstance(frame, frames.RstStreamFrame):
             self.ended[stream] = f"reset {frame.error_code}"
         elif isinstance(frame, frames.GoAwayFrame):
@@ -116,3 +138,82 @@ class H2Client:
         while not self.settings and self.step():
             pass
         return self.settings
+
+
+class FrameClient:
+    """One TLS connection of frames as octets: it says what it is told and tells what comes, event by event.
+
+    It acknowledges SETTINGS, so that a server has no reason of its own to leave.
+    """
+
+    def __init__(self, port, ca, name, timeout=20, preface=PREFACE, settings=()):
+        self.client = Client(port, tls=ca, name=name, timeout=timeout, alpn=("h2",))
+        self.decoder = Decoder()
+        self.settings, self.status, self.bodies, self.events = {}, {}, {}, []
+        ours = frames.SettingsFrame(0)
+        ours.settings = dict(settings)
+        self.send(preface + (ours.serialize() if preface == PREFACE else b""))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.client.socket.close()
+
+    def send(self, octets):
+        return self.client.send(octets)
+
+    def read(self):
+        """One frame as `(kind, flags, stream, payload)`; None at the end."""
+        head = self.client.read_exactly(9)
+        if len(head) < 9:
+            return None
+        length = int.from_bytes(head[:3], "big")
+        payload = self.client.read_exactly(length)
+        return None if len(payload) < length else (head[3], head[4], int.from_bytes(head[5:], "big"), payload)
+
+    def event(self, kinds, stream=None):
+        """The next event of one of these kinds: `(kind, detail)`. What comes before it is taken in."""
+        while True:
+            found = self.read()
+            if found is None:
+                if self.client.ended == "timeout":
+                    return ("timeout", None)
+                return ("close", None)
+            for kind, detail, of in self.take(*found):
+                self.events.append((kind, detail, of))
+                if kind in kinds and (stream is None or not of or of == stream):
+                    return kind, detail
+
+    def take(self, kind, flags, stream, payload):
+        if kind == 4 and not flags & 1:
+            for at in range(0, len(payload), 6):
+                key, value = int.from_bytes(payload[at : at + 2], "big"), int.from_bytes(payload[at + 2 : at + 6], "big")
+                self.settings[key] = value
+            self.send(frames.SettingsFrame(0, flags=["ACK"]).serialize())
+        elif kind == 4:
+            yield "settings", "ack", 0
+        elif kind == 6 and flags & 1:
+            yield "ping", payload, 0
+        elif kind == 7:
+            yield "goaway", error_name(payload[4:8]), 0
+        elif kind == 3:
+            yield "reset", error_name(payload), stream
+        elif kind == 1:
+            status = dict(self.decoder.decode(payload)).get(":status")
+            if status and not status.startswith("1"):
+                self.status[stream] = status
+                yield "head", status, stream
+            elif status:
+                yield "interim", status, stream
+        elif kind == 0:
+            self.bodies[stream] = self.bodies.get(stream, 0) + len(payload)
+            yield "data", len(payload), stream
+        if kind in (0, 1) and flags & 1:
+            yield "answer", self.status.get(stream), stream
+
+
+def error_name(code):
+    """The name of an error code (RFC 9113 section 7)."""
+    number = int.from_bytes(code, "big")
+    return ERRORS[number] if number < len(ERRORS) else number

@@ -3,20 +3,16 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{READ, READ_LARGE};
 use crate::error::Why;
 use crate::h1::{self, Decoder, Step};
-use crate::http::body::{Body, Frame, NextFrame, Source};
+use crate::http::body::{Body, Frame, NextFrame, Pace, Source};
 use crate::http::wire::Wire;
 use crate::http::{ConnInfo, Interim, Request, SendInterim, Settings};
 use crate::message::{Framing, RequestHead, Version};
 use crate::net::{Deadline, clock};
-
-/// A body slower than this after [`SLOW_AFTER`] is given up: bytes a second.
-const MIN_RATE: u64 = 240;
-const SLOW_AFTER: Duration = Duration::from_secs(30);
 
 /// The connection, shared between the loop that writes responses and the request body that a handler holds.
 pub(super) struct Conn {
@@ -40,14 +36,7 @@ impl Conn {
                 Framing::Length(length) => Some(length),
                 _ => None,
             };
-            Body::Stream(Box::new(Receive {
-                conn: self,
-                length,
-                received: 0,
-                began: clock::now(),
-                idle,
-                waiting: false,
-            }))
+            Body::Stream(Box::new(Receive { conn: self, length, pace: Pace::default(), idle, waiting: false }))
         } else {
             Body::Empty
         };
@@ -79,8 +68,7 @@ struct Receive {
     conn: Rc<Conn>,
     /// Bytes still to come, from Content-Length.
     length: Option<u64>,
-    received: u64,
-    began: Instant,
+    pace: Pace,
     idle: Option<Duration>,
     /// The last poll found nothing: the deadline is the client's. Between two pieces others may have moved it.
     waiting: bool,
@@ -94,10 +82,8 @@ impl Source for Receive {
             match decoder.step(&mut wire.input) {
                 Ok(Step::Data(data)) => {
                     self.conn.waits.set(false);
-                    self.received += data.len() as u64;
                     self.length = self.length.map(|left| left.saturating_sub(data.len() as u64));
-                    let took = clock::now() - self.began;
-                    if took > SLOW_AFTER && self.received / took.as_secs().max(1) < MIN_RATE {
+                    if !self.pace.receive(data.len(), clock::now()) {
                         return Poll::Ready(Some(Err(Why::TimeoutRequestBody)));
                     }
                     self.waiting = false;
@@ -114,6 +100,7 @@ impl Source for Receive {
                 Poll::Pending => {
                     if !std::mem::replace(&mut self.waiting, true) {
                         self.conn.deadline.set(self.idle);
+                        self.pace.wait(clock::now());
                     }
                     return self.conn.deadline.poll(cx).map(|()| Some(Err(Why::TimeoutRequestBody)));
                 }

@@ -1,25 +1,25 @@
 //! Requests as HTTP/2 brings them, made ours.
 
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use h2::RecvStream;
+use h2::ext::Protocol;
 use http::header::HeaderValue;
-use hyper::body::Incoming;
 
 use crate::error::Why;
 use crate::h1;
-use crate::http::Settings;
-use crate::http::body::{Body, Frame, NextFrame, Source};
-use crate::message::{Fields, Framing, Known, Method, RequestHead, Version};
-use crate::net::Deadline;
+use crate::http::body::{Body, Frame, NextFrame, Pace, Source};
+use crate::http::{Settings, websocket};
+use crate::message::{Fields, Framing, Known, Method, RequestHead, Upgrade, Version};
+use crate::net::{Deadline, clock};
 
 /// The body of a request, if it has one.
 pub(super) async fn receive(
     mut head: RequestHead,
-    incoming: Incoming,
+    incoming: RecvStream,
     deadline: &Rc<Deadline>,
     settings: &Settings,
 ) -> Result<(RequestHead, Body), Why> {
@@ -27,7 +27,13 @@ pub(super) async fn receive(
     if head.framing == Framing::None {
         return Ok((head, Body::Empty));
     }
-    let mut body = Body::Stream(Box::new(Receive { incoming, deadline: deadline.clone(), idle, waiting: false }));
+    let length = match head.framing {
+        Framing::Length(length) => Some(length),
+        _ => None,
+    };
+    let deadline = deadline.clone();
+    let receive = Receive { incoming, length, pace: Pace::default(), deadline, idle, waiting: false };
+    let mut body = Body::Stream(Box::new(receive));
     if head.framing == Framing::Length(0) {
         // The promise of no body is checked before anything is sent on: the server would have the whole request at once.
         while let Some(frame) = poll_fn(|cx| body.poll_frame(cx)).await {
@@ -41,28 +47,36 @@ pub(super) async fn receive(
     Ok((head, body))
 }
 
-/// An HTTP/2 head in our representation. hyper has checked pseudo-fields, names and values, and refuses
+/// An HTTP/2 head in our representation. The library has checked pseudo-fields, names and values, and refuses
 /// connection-specific fields (RFC 9113 section 8.2.2).
-pub(super) fn head(parts: http::request::Parts, incoming: &Incoming, settings: &Settings) -> Result<RequestHead, Why> {
+///
+/// A CONNECT for a WebSocket (RFC 8441) becomes what a backend understands: a GET that asks for the upgrade.
+pub(super) fn head(parts: http::request::Parts, ends: bool, settings: &Settings) -> Result<RequestHead, Why> {
     let limits = &settings.limits;
-    if parts.method == Method::CONNECT {
-        return Err(Why::RequestConnect);
-    }
+    let upgrade = match (&parts.method, parts.extensions.get::<Protocol>()) {
+        (&Method::CONNECT, Some(protocol)) if protocol.as_str() == "websocket" => Some(Upgrade::WebSocket),
+        (&Method::CONNECT, _) => return Err(Why::RequestConnect),
+        _ => None,
+    };
     if !matches!(parts.uri.scheme_str(), Some("http" | "https")) {
         return Err(Why::RequestTarget);
     }
     if parts.headers.len() > limits.header_fields {
         return Err(Why::LimitHeaderFields);
     }
-    // RFC 9113 section 10.5.1 counts 32 bytes a field.
-    let bytes: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
-    if bytes > limits.header_bytes {
-        return Err(Why::LimitHeaderBytes);
-    }
     let target = match parts.uri.path_and_query() {
         Some(target) => target.as_str(),
         None => "/",
     };
+    // RFC 9113 section 10.5.1: a field counts 32 bytes more than its name and value. Pseudo-fields count, and so does each
+    // crumb of a cookie.
+    let pseudo = [":method", ":scheme", ":authority", ":path"].iter().map(|name| name.len() + 32).sum::<usize>()
+        + [parts.method.as_str().len(), parts.uri.scheme_str().map_or(0, str::len), target.len()].iter().sum::<usize>()
+        + parts.uri.authority().map_or(0, |authority| authority.as_str().len());
+    let bytes = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum::<usize>();
+    if pseudo + bytes > limits.header_bytes {
+        return Err(Why::LimitHeaderBytes);
+    }
     if target.len() > limits.uri_bytes {
         return Err(Why::LimitUriBytes);
     }
@@ -108,6 +122,10 @@ pub(super) fn head(parts: http::request::Parts, incoming: &Incoming, settings: &
             // There is nothing to wait for on HTTP/2: the window holds the body back.
             continue;
         }
+        if upgrade.is_some() && name == "sec-websocket-key" {
+            // RFC 8441 section 5: the key is no part of this handshake; ours goes to the backend.
+            continue;
+        }
         fields.push(name.as_str().as_bytes(), value.as_bytes());
     }
     // RFC 9113 section 8.2.3: crumbs are joined before they leave HTTP/2.
@@ -116,8 +134,18 @@ pub(super) fn head(parts: http::request::Parts, incoming: &Incoming, settings: &
         let joined = crumbs.collect::<Vec<_>>().join(&b"; "[..]);
         fields.push(b"cookie", &joined);
     }
+    if upgrade.is_some() {
+        if ends || length.is_some() {
+            // A tunnel has no length, and one that has ended says nothing.
+            return Err(Why::RequestFraming);
+        }
+        fields.push(b"Sec-WebSocket-Key", websocket::key().as_bytes());
+        let mut head = RequestHead::new(Method::GET, Version::Http2, target, authority, fields);
+        head.upgrade = upgrade;
+        return Ok(head);
+    }
     let mut head = RequestHead::new(parts.method, Version::Http2, target, authority, fields);
-    head.framing = match (hyper::body::Body::is_end_stream(incoming), length) {
+    head.framing = match (ends, length) {
         (true, None | Some(0)) => Framing::None,
         (true, Some(_)) => return Err(Why::RequestFraming),
         (false, Some(length)) => Framing::Length(length),
@@ -128,40 +156,55 @@ pub(super) fn head(parts: http::request::Parts, incoming: &Incoming, settings: &
 
 /// A request body of one stream; the window is opened as it is read.
 struct Receive {
-    incoming: Incoming,
+    incoming: RecvStream,
+    /// Bytes still to come, from Content-Length. The library holds the DATA frames to it.
+    length: Option<u64>,
+    pace: Pace,
     deadline: Rc<Deadline>,
     idle: Option<Duration>,
     /// The last poll found nothing: the deadline is the client's. Between two pieces others may have moved it.
     waiting: bool,
 }
 
+impl Receive {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<NextFrame> {
+        if let Some(data) = ready!(self.incoming.poll_data(cx)) {
+            let Ok(data) = data else { return Poll::Ready(Some(Err(Why::RequestCut))) };
+            // What was lent is given back when the piece goes on: the window follows the server's pace.
+            if self.incoming.flow_control().release_capacity(data.len()).is_err() {
+                return Poll::Ready(Some(Err(Why::RequestCut)));
+            }
+            self.length = self.length.map(|left| left.saturating_sub(data.len() as u64));
+            let fast = self.pace.receive(data.len(), clock::now());
+            return Poll::Ready(Some(if fast { Ok(Frame::Data(data)) } else { Err(Why::TimeoutRequestBody) }));
+        }
+        Poll::Ready(match ready!(self.incoming.poll_trailers(cx)) {
+            Ok(None) => None,
+            Ok(Some(map)) => {
+                let mut fields = Fields::default();
+                for (name, value) in &map {
+                    if Known::classify(name.as_str().as_bytes()) == Known::Other {
+                        fields.push(name.as_str().as_bytes(), value.as_bytes());
+                    }
+                }
+                Some(Ok(Frame::Trailers(fields)))
+            }
+            Err(_) => Some(Err(Why::RequestCut)),
+        })
+    }
+}
+
 impl Source for Receive {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<NextFrame> {
-        match hyper::body::Body::poll_frame(Pin::new(&mut self.incoming), cx) {
-            Poll::Ready(None) => Poll::Ready(None),
-            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(Why::RequestCut))),
-            Poll::Ready(Some(Ok(frame))) => {
-                self.waiting = false;
-                Poll::Ready(Some(Ok(match frame.into_data() {
-                    Ok(data) => Frame::Data(data),
-                    Err(frame) => {
-                        let mut fields = Fields::default();
-                        for (name, value) in frame.into_trailers().iter().flatten() {
-                            if Known::classify(name.as_str().as_bytes()) == Known::Other {
-                                fields.push(name.as_str().as_bytes(), value.as_bytes());
-                            }
-                        }
-                        Frame::Trailers(fields)
-                    }
-                })))
-            }
-            Poll::Pending => {
-                if !std::mem::replace(&mut self.waiting, true) {
-                    self.deadline.set(self.idle);
-                }
-                self.deadline.poll(cx).map(|()| Some(Err(Why::TimeoutRequestBody)))
-            }
+        if let Poll::Ready(frame) = self.poll(cx) {
+            self.waiting = false;
+            return Poll::Ready(frame);
         }
+        if !std::mem::replace(&mut self.waiting, true) {
+            self.deadline.set(self.idle);
+            self.pace.wait(clock::now());
+        }
+        self.deadline.poll(cx).map(|()| Some(Err(Why::TimeoutRequestBody)))
     }
 
     fn set_idle(&mut self, idle: Option<Duration>) {
@@ -169,6 +212,6 @@ impl Source for Receive {
     }
 
     fn length(&self) -> Option<u64> {
-        hyper::body::Body::size_hint(&self.incoming).exact()
+        self.length
     }
 }

@@ -1,38 +1,84 @@
-//! Responses as HTTP/2 wants them.
+//! Responses on their way to an HTTP/2 client: no more of a body is read than the client's windows take.
 
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{HeaderName, HeaderValue};
-use hyper::body::SizeHint;
+use h2::SendStream;
+use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
 
-use super::Stream;
+use super::stream::{Reply, Report, reason};
+use super::streams::Open;
 use crate::error::Why;
+use crate::http::Response;
 use crate::http::body::{Body, Frame};
-use crate::http::{Ended, OnEnd, Response};
 use crate::message::Fields;
 use crate::net::Deadline;
 
-/// A response with its body on its way. `stream` is counted as open until the body is over.
-pub(super) fn outgoing(
-    response: Response,
-    deadline: Rc<Deadline>,
-    idle: Option<Duration>,
-    stream: Stream,
-) -> http::Response<Outgoing> {
-    let Response { status, fields, body, on_end, .. } = response;
-    let outgoing = Outgoing { body, deadline, idle, sent: 0, on_end, cut: Some(Why::ClientGone), _stream: stream };
-    let mut out = http::Response::new(outgoing);
-    *out.status_mut() = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::BAD_GATEWAY);
-    copy_fields(fields, out.headers_mut());
-    out
+/// Window asked for at a time: what one stream asks for others wait for.
+const CLAIM: usize = 64 << 10;
+
+/// What sending a response needs to know of its stream.
+#[derive(Clone, Copy)]
+pub(super) struct Task<'a> {
+    pub reply: &'a Reply,
+    pub deadline: &'a Rc<Deadline>,
+    /// How long the body may stand still.
+    pub idle: Option<Duration>,
+    pub open: &'a Open,
+    /// The request was a HEAD.
+    pub head_only: bool,
+}
+
+/// Sends a whole response.
+///
+/// # Errors
+/// Why it was cut; the stream has been reset then.
+pub(super) async fn send(task: Task<'_>, mut response: Response, mut report: Report) -> Result<(), Why> {
+    let bodiless = task.head_only || matches!(response.status, 204 | 304);
+    let length = response.body.length();
+    let mut head = head(response.status, response.fields);
+    match length {
+        _ if response.status == 204 => drop(head.headers_mut().remove(CONTENT_LENGTH)),
+        Some(length) if length > 0 && !head.headers().contains_key(CONTENT_LENGTH) => {
+            head.headers_mut().insert(CONTENT_LENGTH, length.into());
+        }
+        _ => {}
+    }
+    let ends = bodiless || length == Some(0);
+    task.deadline.set(task.idle);
+    let sent = task.reply.borrow_mut().send_response(head, ends);
+    let Ok(mut to) = sent else { return Err(Why::ClientGone) };
+    if !ends && let Err(why) = pump(task, &mut to, &mut response.body, &mut report.sent).await {
+        to.send_reset(reason(why));
+        report.cut = Some(why);
+        return Err(why);
+    }
+    drop(report.whole());
+    Ok(())
+}
+
+/// Sends the head that opens a tunnel: what was a 101 on HTTP/1.1 is a 200 here (RFC 8441 section 5).
+///
+/// # Errors
+/// The stream is gone.
+pub(super) fn accept(reply: &Reply, response: Response) -> Result<SendStream<Bytes>, h2::Error> {
+    let mut head = head(200, response.fields);
+    head.headers_mut().remove("sec-websocket-accept");
+    reply.borrow_mut().send_response(head, false)
+}
+
+fn head(status: u16, fields: Fields) -> http::Response<()> {
+    let mut head = http::Response::new(());
+    *head.status_mut() = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::BAD_GATEWAY);
+    copy_fields(fields, head.headers_mut());
+    head
 }
 
 /// The values share the buffer of our representation: no copy a field.
-fn copy_fields(fields: Fields, headers: &mut http::HeaderMap) {
+pub(super) fn copy_fields(fields: Fields, headers: &mut http::HeaderMap) {
     headers.reserve(fields.len());
     let (bytes, spans) = fields.into_parts();
     let bytes = Bytes::from(bytes);
@@ -48,74 +94,68 @@ fn copy_fields(fields: Fields, headers: &mut http::HeaderMap) {
     }
 }
 
-/// A response body as hyper wants it.
-pub(super) struct Outgoing {
-    body: Body,
-    deadline: Rc<Deadline>,
-    idle: Option<Duration>,
-    sent: u64,
-    on_end: Option<OnEnd>,
-    /// What is reported when the body is dropped: the client left, unless its end was seen.
-    cut: Option<Why>,
-    _stream: Stream,
-}
-
-impl hyper::body::Body for Outgoing {
-    type Data = Bytes;
-    type Error = Why;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, Why>>> {
-        let this = &mut *self;
-        let frame = match this.body.poll_frame(cx) {
-            Poll::Ready(frame) => frame,
-            Poll::Pending => match this.deadline.poll(cx) {
-                Poll::Ready(()) => Some(Err(Why::UpstreamCut)),
-                Poll::Pending => return Poll::Pending,
-            },
-        };
-        Poll::Ready(match frame {
-            Some(Ok(Frame::Data(data))) => {
-                this.sent += data.len() as u64;
-                this.deadline.set(this.idle);
-                if this.body.is_empty() {
-                    this.cut = None;
+/// Moves a body to the client, one piece at a time.
+async fn pump(task: Task<'_>, to: &mut SendStream<Bytes>, body: &mut Body, sent: &mut u64) -> Result<(), Why> {
+    let mut held = Bytes::new();
+    poll_fn(|cx| {
+        loop {
+            if !held.is_empty() {
+                let room = match poll_room(to, held.len(), cx) {
+                    Poll::Ready(Some(room)) => room,
+                    Poll::Ready(None) => return Poll::Ready(Err(Why::ClientGone)),
+                    // A client that opens its window no further is not waited for.
+                    Poll::Pending => return task.deadline.poll(cx).map(|()| Err(Why::ClientGone)),
+                };
+                let piece = held.split_to(room.min(held.len()));
+                let ends = held.is_empty() && body.is_empty();
+                task.deadline.set(task.idle);
+                task.open.sent(piece.len());
+                *sent += piece.len() as u64;
+                if to.send_data(piece, ends).is_err() {
+                    return Poll::Ready(Err(Why::ClientGone));
                 }
-                Some(Ok(hyper::body::Frame::data(data)))
+                if ends {
+                    return Poll::Ready(Ok(()));
+                }
+                continue;
             }
-            Some(Ok(Frame::Trailers(fields))) => {
-                this.cut = None;
-                let mut trailers = http::HeaderMap::new();
-                copy_fields(fields, &mut trailers);
-                Some(Ok(hyper::body::Frame::trailers(trailers)))
-            }
-            Some(Err(why)) => {
-                this.cut = Some(why);
-                Some(Err(why))
-            }
-            None => {
-                this.cut = None;
-                None
-            }
-        })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_empty()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.length().map_or_else(SizeHint::default, SizeHint::with_exact)
-    }
+            let finished = match body.poll_frame(cx) {
+                Poll::Ready(Some(Ok(Frame::Data(data)))) if !data.is_empty() || !body.is_empty() => {
+                    held = data;
+                    task.deadline.set(task.idle);
+                    continue;
+                }
+                Poll::Ready(None | Some(Ok(Frame::Data(_)))) => to.send_data(Bytes::new(), true),
+                Poll::Ready(Some(Ok(Frame::Trailers(fields)))) => {
+                    let mut trailers = http::HeaderMap::new();
+                    copy_fields(fields, &mut trailers);
+                    to.reserve_capacity(0);
+                    to.send_trailers(trailers)
+                }
+                Poll::Ready(Some(Err(why))) => return Poll::Ready(Err(why)),
+                Poll::Pending if to.poll_reset(cx).is_ready() => return Poll::Ready(Err(Why::ClientGone)),
+                Poll::Pending => return task.deadline.poll(cx).map(|()| Err(Why::UpstreamCut)),
+            };
+            return Poll::Ready(finished.map_err(|_| Why::ClientGone));
+        }
+    })
+    .await
 }
 
-impl Drop for Outgoing {
-    fn drop(&mut self) {
-        if let Some(OnEnd(on_end)) = self.on_end.take() {
-            let cut = if self.body.is_empty() { None } else { self.cut };
-            on_end(Ended { bytes: self.sent, cut });
-        }
+/// How many bytes may be sent now, when any; `None` when the stream takes no more.
+///
+/// Window is claimed only for bytes that are there: what a stream claims and does not use would hold up the others.
+pub(super) fn poll_room(to: &mut SendStream<Bytes>, want: usize, cx: &mut Context<'_>) -> Poll<Option<usize>> {
+    to.reserve_capacity(want.min(CLAIM));
+    match to.capacity() {
+        0 => loop {
+            match to.poll_capacity(cx) {
+                Poll::Ready(Some(Ok(0))) => {}
+                Poll::Ready(Some(Ok(room))) => return Poll::Ready(Some(room)),
+                Poll::Ready(_) => return Poll::Ready(None),
+                Poll::Pending => return Poll::Pending,
+            }
+        },
+        room => Poll::Ready(Some(room)),
     }
 }
