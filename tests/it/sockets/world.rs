@@ -16,7 +16,7 @@ use vestibule::{config, tls};
 use super::raw::Conn;
 
 /// The longest a test may take: beyond every timeout of the tests, also on a machine with other work.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Runs a test in a runtime of its own, and not for ever.
 pub fn run(test: impl Future<Output = ()>) {
