@@ -7,6 +7,9 @@ use super::tokens::{self, Connection};
 use crate::error::Why;
 use crate::message::{Fields, Framing, Known, Method, RequestHead, Span, Upgrade, Version};
 
+/// The longest method; registered ones have at most 17 bytes.
+const MAX_METHOD: usize = 64;
+
 /// The bounds of a request head.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -56,6 +59,9 @@ pub fn parse_request(input: &[u8], limits: &Limits) -> Result<Parsed<RequestHead
     let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
         return Err(Why::RequestMalformed);
     };
+    if method.len() > MAX_METHOD {
+        return Err(Why::RequestMalformed);
+    }
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| Why::RequestMalformed)?;
     let version = if minor == 1 { Version::Http11 } else { Version::Http10 };
     if method == Method::CONNECT {
@@ -82,8 +88,9 @@ pub fn parse_request(input: &[u8], limits: &Limits) -> Result<Parsed<RequestHead
 
 /// An unfinished head: may it still become a valid one?
 fn partial(bytes: &[u8], limits: &Limits) -> Result<Parsed<RequestHead>, Why> {
-    let line_end = bytes.iter().position(|b| *b == b'\n');
-    if line_end.is_none() && bytes.len() > limits.target + 64 {
+    // No valid request line is longer, so that no head is refused in part that would be accepted whole.
+    let longest = limits.target.saturating_add(MAX_METHOD + "  HTTP/1.1\r".len());
+    if bytes.len() > longest && memchr::memchr(b'\n', bytes).is_none() {
         return Err(Why::LimitUriBytes);
     }
     if bytes.len() > limits.bytes {

@@ -140,14 +140,25 @@ fn state(head: &mut RequestHead, conn: &ConnInfo, style: ForwardedStyle, told: &
         }
     }
     if matches!(style, ForwardedStyle::Rfc7239 | ForwardedStyle::Both) {
-        let node = |ip: &str| if ip.contains(':') { format!("\"[{ip}]\"") } else { ip.to_string() };
         let mut value = String::new();
         for hop in told.chain.iter().flat_map(|chain| chain.split(", ")) {
-            value += &format!("for={}, ", node(hop.trim_matches(['[', ']'])));
+            value += &format!("for={}, ", node(hop));
         }
         let host = String::from_utf8_lossy(head.authority()).into_owned();
         value += &format!("for={};host=\"{host}\";proto={}", node(&conn.peer_ip), if https { "https" } else { "http" });
         head.fields.push(b"Forwarded", value.as_bytes());
+    }
+}
+
+/// An address of X-Forwarded-For as a node of RFC 7239 section 6: IPv6 in brackets, and in quotes with them or with a port.
+fn node(hop: &str) -> String {
+    let hop = hop.trim_matches('"');
+    if let Ok(addr) = hop.parse::<std::net::SocketAddr>() {
+        return format!("\"{addr}\"");
+    }
+    match hop.trim_matches(['[', ']']) {
+        v6 if v6.contains(':') => format!("\"[{v6}]\""),
+        v4 => v4.to_string(),
     }
 }
 
@@ -227,5 +238,20 @@ mod tests {
         prepare_request(&mut head, &conn, &rules);
         assert_eq!(value(&head, "forwarded"), "for=\"[2001:db8::1]\";host=\"a:81\";proto=http");
         assert_eq!(value(&head, "x-forwarded-for"), "-");
+    }
+
+    #[test]
+    fn an_address_with_a_port_or_in_quotes_is_a_valid_node_of_rfc_7239() {
+        let table = [
+            ("192.0.2.1", "192.0.2.1"),
+            ("\"192.0.2.1\"", "192.0.2.1"),
+            ("192.0.2.1:81", "\"192.0.2.1:81\""),
+            ("2001:db8::5", "\"[2001:db8::5]\""),
+            ("[2001:db8::5]", "\"[2001:db8::5]\""),
+            ("\"[2001:db8::5]:443\"", "\"[2001:db8::5]:443\""),
+        ];
+        for (hop, expected) in table {
+            assert_eq!(node(hop), expected);
+        }
     }
 }

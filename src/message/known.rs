@@ -46,8 +46,11 @@ impl Known {
     /// Recognises a field name, whatever its case.
     pub fn classify(name: &[u8]) -> Known {
         let known = exact(name);
-        if known == Known::Other && name.iter().any(|b| !b.is_ascii_alphanumeric() && *b != b'-') {
-            return folded(name);
+        if matches!(known, Known::Other | Known::ForwardingFamily)
+            && name.iter().any(|b| !b.is_ascii_alphanumeric() && *b != b'-')
+        {
+            // The family is known by its prefix, and what follows may fold onto another member.
+            return if known == Known::ForwardingFamily { Known::Folded } else { folded(name) };
         }
         known
     }
@@ -92,7 +95,19 @@ impl Known {
 }
 
 fn exact(name: &[u8]) -> Known {
+    match whole(name) {
+        Known::Other => family(name),
+        known => known,
+    }
+}
+
+/// The names that are known whole.
+fn whole(name: &[u8]) -> Known {
     let is = |other: &str, known: Known| if name.eq_ignore_ascii_case(other.as_bytes()) { known } else { Known::Other };
+    let one_of = |names: &[(&str, Known)]| {
+        let found = names.iter().find(|(other, _)| name.eq_ignore_ascii_case(other.as_bytes()));
+        found.map_or(Known::Other, |(_, known)| *known)
+    };
     let Some(first) = name.first().map(u8::to_ascii_lowercase) else { return Known::Other };
     match (name.len(), first) {
         (2, b't') => is("te", Known::Te),
@@ -112,59 +127,35 @@ fn exact(name: &[u8]) -> Known {
         (10, b'c') => is("connection", Known::Connection),
         (10, b'k') => is("keep-alive", Known::KeepAlive),
         (10, b'u') => is("user-agent", Known::UserAgent),
-        (11, b'c') => is("client-cert", Known::ForwardingFamily),
         (12, b'c') => is("content-type", Known::ContentType),
         (12, b'p') => is("proxy-status", Known::ProxyStatus),
-        (13, b'x') => match is("x-rewrite-url", Known::ForwardingFamily) {
-            Known::Other => forwarded_prefix(name),
-            known => known,
-        },
+        (13, b'x') => is("x-rewrite-url", Known::ForwardingFamily),
         (14, b'h') => is("http2-settings", Known::Http2Settings),
         (14, b'c') => is("content-length", Known::ContentLength),
-        (14, b'x') => match is("x-original-url", Known::ForwardingFamily) {
-            Known::Other => forwarded_prefix(name),
-            known => known,
-        },
-        (15, b'x') => match is("x-forwarded-for", Known::XForwardedFor) {
-            Known::Other => forwarded_prefix(name),
-            known => known,
-        },
+        (14, b'x') => is("x-original-url", Known::ForwardingFamily),
+        (15, b'x') => is("x-forwarded-for", Known::XForwardedFor),
         (15, b'i') => is("idempotency-key", Known::IdempotencyKey),
         (16, b'p') => is("proxy-connection", Known::ProxyConnection),
-        (16, b'x') => {
-            for (text, known) in [
-                ("x-forwarded-host", Known::XForwardedHost),
-                ("x-forwarded-port", Known::XForwardedPort),
-                ("x-requested-with", Known::XRequestedWith),
-            ] {
-                if name.eq_ignore_ascii_case(text.as_bytes()) {
-                    return known;
-                }
-            }
-            forwarded_prefix(name)
-        }
+        (16, b'x') => one_of(&[
+            ("x-forwarded-host", Known::XForwardedHost),
+            ("x-forwarded-port", Known::XForwardedPort),
+            ("x-requested-with", Known::XRequestedWith),
+        ]),
         (17, b't') => is("transfer-encoding", Known::TransferEncoding),
-        (17, b'x') => match is("x-forwarded-proto", Known::XForwardedProto) {
-            Known::Other => forwarded_prefix(name),
-            known => known,
-        },
-        (17, b'c') => is("client-cert-chain", Known::ForwardingFamily),
+        (17, b'x') => is("x-forwarded-proto", Known::XForwardedProto),
         (19, b'p') => is("proxy-authorization", Known::ProxyAuthorization),
         (25, b'u') => is("upgrade-insecure-requests", Known::UpgradeInsecureRequests),
         (25, b's') => is("strict-transport-security", Known::StrictTransportSecurity),
-        (_, b'x') => forwarded_prefix(name),
-        (_, b'c') => prefix(name, b"client-cert"),
         _ => Known::Other,
     }
 }
 
-fn forwarded_prefix(name: &[u8]) -> Known {
-    prefix(name, b"x-forwarded-")
-}
-
-fn prefix(name: &[u8], prefix: &[u8]) -> Known {
-    match name.get(..prefix.len()) {
-        Some(start) if start.eq_ignore_ascii_case(prefix) => Known::ForwardingFamily,
+/// The names of the forwarding family that are known by their beginning, whatever follows it.
+fn family(name: &[u8]) -> Known {
+    let begins = |with: &[u8]| name.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with));
+    match name.first().map(u8::to_ascii_lowercase) {
+        Some(b'x') if begins(b"x-forwarded-") => Known::ForwardingFamily,
+        Some(b'c') if begins(b"client-cert") => Known::ForwardingFamily,
         _ => Known::Other,
     }
 }
@@ -174,12 +165,9 @@ fn prefix(name: &[u8], prefix: &[u8]) -> Known {
 fn folded(name: &[u8]) -> Known {
     let mut dashed = [0u8; 32];
     let Some(dashed) = dashed.get_mut(..name.len()) else {
+        // Longer than every whole name.
         let start: Vec<u8> = name.iter().take(12).map(|b| if b.is_ascii_alphanumeric() { *b } else { b'-' }).collect();
-        return if exact(&start) != Known::Other || forwarded_prefix(&start) != Known::Other {
-            Known::Folded
-        } else {
-            Known::Other
-        };
+        return if family(&start) == Known::Other { Known::Other } else { Known::Folded };
     };
     for (to, from) in dashed.iter_mut().zip(name) {
         *to = if from.is_ascii_alphanumeric() { *from } else { b'-' };
@@ -213,8 +201,27 @@ mod tests {
     }
 
     #[test]
+    fn a_family_is_known_by_its_beginning_at_every_length() {
+        for end in 0..40 {
+            for begin in ["X-Forwarded-", "Client-Cert"] {
+                let name = format!("{begin}{}", "z".repeat(end));
+                assert_eq!(Known::classify(name.as_bytes()), Known::ForwardingFamily, "{name}");
+                let name = name.replace('-', "_");
+                assert_eq!(Known::classify(name.as_bytes()), Known::Folded, "{name}");
+            }
+        }
+    }
+
+    #[test]
     fn names_that_a_cgi_server_folds_onto_known_ones_are_told_apart() {
-        for name in ["X_Forwarded_For", "x.forwarded.proto", "Content_Length", "X-Forwarded_Host", "Client_Cert"] {
+        for name in [
+            "X_Forwarded_For",
+            "x.forwarded.proto",
+            "Content_Length",
+            "X-Forwarded_Host",
+            "Client_Cert",
+            "X-Forwarded-Client_Cert",
+        ] {
             assert_eq!(Known::classify(name.as_bytes()), Known::Folded, "{name}");
         }
         let long = format!("X_Forwarded_{}", "a".repeat(40));

@@ -192,6 +192,11 @@ impl Control {
         }
     }
 
+    /// Leaves the workers to themselves: there is no next generation.
+    pub fn let_go(self) -> (Vec<Handle>, Option<Writer>) {
+        (self.workers, self.writer)
+    }
+
     /// Ends: the workers to wait for, and the log to close after them.
     pub fn stop(self) -> (Vec<Handle>, Option<Writer>) {
         self.workers.iter().for_each(Handle::drain);

@@ -1,7 +1,8 @@
 //! The process: sockets, workers, signals, the orderly end.
 //!
 //! One worker a core, each with its own runtime, listening sockets, pools and view of the configuration; the control
-//! thread is the one that called [`Bound::serve`].
+//! thread is the one that called [`Bound::serve`]. A program that has the proxy inside it, as tests do, calls
+//! [`Bound::start`] and [`Running::stop`] instead.
 
 mod accept;
 mod admin;
@@ -19,13 +20,14 @@ mod wrong_door;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use self::admin::socket_path;
 use self::control::Control;
 pub use self::control::Source;
 use crate::config::{BindAddress, Config, Diagnostic, Loaded, UpstreamAddress};
 use crate::net::listener::{self, BindError};
+use crate::proxy::access_log::Writer;
 use crate::snapshot::Snapshot;
 
 /// Why the proxy did not start.
@@ -117,6 +119,43 @@ impl Bound {
         announce(control.snapshot());
         signals.serve(control);
         Ok(())
+    }
+
+    /// Starts the workers and comes back. No signal is handled, and nothing is read again.
+    ///
+    /// # Errors
+    /// Certificates, keys, the log file, or the system's resources.
+    pub fn start(self, loaded: Loaded) -> Result<Running, StartError> {
+        let (workers, writer) = Control::start(loaded, self.doors, self.workers, None)?.let_go();
+        Ok(Running { workers, writer })
+    }
+}
+
+/// A proxy that serves inside another program.
+pub struct Running {
+    workers: Vec<worker::Handle>,
+    writer: Option<Writer>,
+}
+
+impl Running {
+    /// Stops accepting, gives open requests `grace` to finish, and says whether all did. Blocks; not for use inside a
+    /// runtime.
+    ///
+    /// # Errors
+    /// The system has no room for a runtime to wait in.
+    pub fn stop(self, grace: Duration) -> io::Result<bool> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        self.workers.iter().for_each(worker::Handle::drain);
+        let finished = async {
+            for worker in self.workers {
+                worker.finished().await;
+            }
+        };
+        let finished = runtime.block_on(async { tokio::time::timeout(grace, finished).await.is_ok() });
+        if let Some(writer) = self.writer {
+            writer.stop();
+        }
+        Ok(finished)
     }
 }
 

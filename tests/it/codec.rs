@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use proptest::prelude::*;
 use vestibule::error::Why;
 use vestibule::h1::{Decoder, Limits, Parsed, ResponseTo, Step, parse_request, parse_response};
-use vestibule::message::{Framing, RequestHead};
+use vestibule::message::{Fields, Framing, RequestHead};
 
 const LIMITS: Limits = Limits { bytes: 32 << 10, fields: 100, target: 16 << 10 };
 
@@ -71,6 +71,22 @@ fn a_response_without_one_clear_end_is_refused() {
     assert_eq!(head.framing, Framing::None);
 }
 
+#[test]
+fn a_request_line_is_refused_in_part_only_where_it_is_refused_whole() {
+    let limits = Limits { bytes: 400, fields: 4, target: 40 };
+    for (method, target, accepted) in [(64, 40, true), (65, 1, false), (3, 41, false), (64, 41, false)] {
+        let (method, target) = ("M".repeat(method), "/".repeat(target));
+        for version in ["HTTP/1.1", "HTTP/1.0"] {
+            let raw = format!("{method} {target} {version}\r\nHost: a\r\n\r\n");
+            assert_eq!(parse_request(raw.as_bytes(), &limits).is_ok(), accepted, "{raw}");
+            for end in 0..raw.len() {
+                let part = parse_request(&raw.as_bytes()[..end], &limits);
+                assert!(!accepted || matches!(part, Ok(Parsed::Partial)), "{raw} cut at {end}: {part:?}");
+            }
+        }
+    }
+}
+
 /// Feeds a body in the given pieces; the data, and whether it ended, or nothing where it was refused.
 fn decode(framing: Framing, pieces: &[&[u8]]) -> Option<(Vec<u8>, bool)> {
     let (mut decoder, mut buffer, mut data) = (Decoder::new(framing), BytesMut::new(), Vec::new());
@@ -86,6 +102,43 @@ fn decode(framing: Framing, pieces: &[&[u8]]) -> Option<(Vec<u8>, bool)> {
         }
     }
     Some((data, decoder.is_done()))
+}
+
+/// Fields that decide where a message ends, right and wrong, and others.
+const FIELD: &str = "(Host: a\r\n|Content-Length: ?[0-9]{1,2}\r\n|Transfer-Encoding: chunked\r\n|Connection: close, X\r\n\
+                     |X: [ -~]{0,6}\r\n|X : 1\r\n|Y: 1\n| fold\r\n|Expect: 100-continue\r\n)";
+
+/// What a head says, for comparison.
+fn seen(fields: &Fields, about: &[u8]) -> Vec<Vec<u8>> {
+    let fields = fields.iter().flat_map(|field| [field.name.to_vec(), field.value.to_vec()]);
+    std::iter::once(about.to_vec()).chain(fields).collect()
+}
+
+/// A message as it was read.
+#[derive(Debug, PartialEq)]
+enum Outcome {
+    Refused,
+    Unfinished,
+    /// What the head says; the body's data, and whether it ended, or nothing where it was refused.
+    Head(Vec<Vec<u8>>, Framing, Option<(Vec<u8>, bool)>),
+}
+
+/// Reads a message that arrives in pieces: `parse` sees all the bytes so far until it finds a head.
+fn read(pieces: &[&[u8]], parse: impl Fn(&[u8]) -> Result<Option<(Vec<Vec<u8>>, Framing, usize)>, ()>) -> Outcome {
+    let mut bytes = Vec::new();
+    for (at, piece) in pieces.iter().enumerate() {
+        bytes.extend_from_slice(piece);
+        match parse(&bytes) {
+            Ok(None) => {}
+            Err(()) => return Outcome::Refused,
+            Ok(Some((seen, framing, length))) => {
+                let mut rest = vec![&bytes[length..]];
+                rest.extend(&pieces[at + 1..]);
+                return Outcome::Head(seen, framing, decode(framing, &rest));
+            }
+        }
+    }
+    Outcome::Unfinished
 }
 
 fn split<'b>(bytes: &'b [u8], cuts: &[usize]) -> Vec<&'b [u8]> {
@@ -133,5 +186,40 @@ proptest! {
             }
         }
         let _ = parse_response(raw.as_bytes(), ResponseTo { is_head: false });
+    }
+
+    #[test]
+    fn any_split_of_a_request_gives_the_same_request(
+        line in "(GET|POST|PUT|HEAD|M{62,68}) (/[a-z%2./]{0,12}|http://b:1/x|\\*|x) HTTP/1\\.[0-2]",
+        fields in prop::collection::vec(FIELD, 0..5),
+        body in prop::collection::vec(prop_oneof![Just(b'\r'), Just(b'\n'), Just(b'0'), Just(b'3'), any::<u8>()], 0..40),
+        cuts in prop::collection::vec(any::<usize>(), 0..8),
+    ) {
+        let raw = [format!("{line}\r\nHost: a\r\n{}\r\n", fields.concat()).as_bytes(), &body].concat();
+        let parse = |bytes: &[u8]| match request(bytes) {
+            Ok(Parsed::Head(head, length)) => Ok(Some((seen(&head.fields, head.target()), head.framing, length))),
+            Ok(Parsed::Partial) => Ok(None),
+            Err(_) => Err(()),
+        };
+        prop_assert_eq!(read(&split(&raw, &cuts), parse), read(&[&raw], parse));
+    }
+
+    #[test]
+    fn any_split_of_a_response_gives_the_same_response(
+        line in "HTTP/1\\.[01] (200|204|304|404|101|103|999|20) ?[a-z ]{0,6}",
+        fields in prop::collection::vec(FIELD, 0..5),
+        body in prop::collection::vec(prop_oneof![Just(b'\r'), Just(b'\n'), Just(b'0'), Just(b'3'), any::<u8>()], 0..40),
+        is_head in any::<bool>(),
+        cuts in prop::collection::vec(any::<usize>(), 0..8),
+    ) {
+        let raw = [format!("{line}\r\n{}\r\n", fields.concat()).as_bytes(), &body].concat();
+        let parse = |bytes: &[u8]| match parse_response(bytes, ResponseTo { is_head }) {
+            Ok(Parsed::Head(head, length)) => {
+                Ok(Some((seen(&head.fields, &head.status.to_be_bytes()), head.framing, length)))
+            }
+            Ok(Parsed::Partial) => Ok(None),
+            Err(_) => Err(()),
+        };
+        prop_assert_eq!(read(&split(&raw, &cuts), parse), read(&[&raw], parse));
     }
 }

@@ -3,3 +3,4 @@
 mod codec;
 mod layering;
 mod lock;
+mod sockets;
