@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::config::diagnostics::Diagnostic;
 use crate::config::{Config, SiteTls};
 use crate::filter::door::HttpsDoor;
+use crate::filter::{self, Chain, Chains};
 use crate::route::Router;
 use crate::tls::{CertStore, DevAuthority, is_local};
 use crate::upstream::Cluster;
@@ -23,6 +24,8 @@ pub struct Snapshot {
     pub https: Option<HttpsDoor>,
     /// Of each site: its certificate is from the development CA.
     pub dev: Vec<bool>,
+    /// Of each site's routes: their filters, where there are any.
+    pub chains: Chains,
     /// Where the demonstration's backend listens, when a site uses it.
     pub builtin: Option<SocketAddr>,
 }
@@ -31,7 +34,7 @@ impl Snapshot {
     /// Opens everything a config names. `bound` is the port the first TLS listener really has, known after binding.
     ///
     /// # Errors
-    /// Every problem with certificates and keys.
+    /// Every problem with certificates, keys and users' files.
     pub fn build(
         config: Config,
         dev: &DevAuthority,
@@ -39,7 +42,7 @@ impl Snapshot {
         builtin: Option<SocketAddr>,
     ) -> Result<Snapshot, Vec<Diagnostic>> {
         let has_https = config.listeners.iter().any(|listener| listener.tls);
-        let certs = if has_https { Some(Arc::new(CertStore::build(&config, dev)?)) } else { None };
+        let certs = has_https.then(|| CertStore::build(&config, dev)).transpose();
         let port = config.public_https_port.or(bound).filter(|port| *port != 443);
         let https = has_https.then_some(HttpsDoor { port });
         let dev = config.sites.iter().map(|site| match site.tls {
@@ -47,9 +50,47 @@ impl Snapshot {
             SiteTls::Auto => is_local(&site.host.to_string()),
             SiteTls::Off | SiteTls::Files(_) => false,
         });
-        let dev = dev.collect();
-        Ok(Snapshot { certs, https, dev, builtin, config })
+        let dev: Vec<bool> = dev.collect();
+        let (chains, mut problems) = chains(&config, &dev);
+        let certs = match certs {
+            Ok(certs) => certs.map(Arc::new),
+            Err(others) => {
+                problems.splice(..0, others);
+                None
+            }
+        };
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(Snapshot { certs, https, dev, chains, builtin, config })
     }
+
+    /// The filters of a route.
+    pub fn chain(&self, site: usize, route: usize) -> Option<&Chain> {
+        self.chains.get(site)?.get(route)?.as_deref()
+    }
+}
+
+/// The filters of each site's routes, and the problems with what they need.
+fn chains(config: &Config, dev: &[bool]) -> (Chains, Vec<Diagnostic>) {
+    let mut shared = filter::Shared::default();
+    let mut problems: Vec<Diagnostic> = Vec::new();
+    let mut chains = Vec::with_capacity(config.sites.len());
+    for (site, dev) in config.sites.iter().zip(dev) {
+        let host = site.host.to_string();
+        let build = |route: &crate::config::Route| match Chain::build(&route.filters, &host, *dev, &mut shared) {
+            Ok(chain) => chain,
+            Err(problem) => {
+                // Routes that take a filter from their site would say the same again.
+                if !problems.iter().any(|said| said.origin == problem.origin) {
+                    problems.push(*problem);
+                }
+                None
+            }
+        };
+        chains.push(site.routes.iter().map(build).collect());
+    }
+    (chains, problems)
 }
 
 /// What one worker serves from.

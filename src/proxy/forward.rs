@@ -1,15 +1,13 @@
 //! Pick a server, get a connection, exchange; on failure ask the failure whether to try again.
 
-use std::borrow::Cow;
-use std::sync::OnceLock;
-
 use super::record::Record;
 use crate::config::Route;
 use crate::error::Why;
+use crate::filter::target;
 use crate::http::body::Body;
-use crate::http::headers::remove_hop_by_hop;
+use crate::http::headers::{remove_hop_by_hop, via};
 use crate::http::{Request, Response};
-use crate::message::{Framing, RequestHead};
+use crate::message::Framing;
 use crate::upstream::{self, Answer, Cluster, Ongoing, Outgoing, Retry, Upload, Waits};
 
 /// Tries beyond the first (`retries.attempts`).
@@ -31,7 +29,7 @@ pub(super) async fn forward(
         return Err(Why::LimitBody);
     }
     request.head.fields.push_parts(b"Via", &[b"1.1 ", via().as_bytes()]);
-    let target = target(route, &request.head)?;
+    let target = target::of(route, &request.head)?;
     let outgoing = Outgoing { head: &request.head, target: &target, host: &cluster.host_header };
     let waits = Waits {
         connect: route.timeouts.connect,
@@ -99,19 +97,6 @@ pub(super) async fn forward(
     }
 }
 
-/// Path and query for the server: the client's own octets, less the route's prefix.
-fn target<'h>(route: &Route, head: &'h RequestHead) -> Result<Cow<'h, [u8]>, Why> {
-    let target = head.target();
-    let Some(prefix) = &route.strip_prefix else { return Ok(Cow::Borrowed(target)) };
-    // The normal form has the prefix, or the route would not have matched; these octets may spell it in another way.
-    let rest = target.strip_prefix(prefix.as_bytes()).ok_or(Why::RouteAmbiguousPath)?;
-    match rest {
-        [b'/', ..] => Ok(Cow::Borrowed(rest)),
-        [] | [b'?', ..] => Ok(Cow::Owned([b"/", rest].concat())),
-        _ => Err(Why::RouteAmbiguousPath),
-    }
-}
-
 fn response(answer: Answer, route: &Route) -> Response {
     let Answer { mut head, body, tunnel } = answer;
     remove_hop_by_hop(&mut head.fields, head.nominates);
@@ -121,10 +106,4 @@ fn response(answer: Answer, route: &Route) -> Response {
     response.idle = Some(route.timeouts.response_body_idle);
     response.tunnel = tunnel;
     response
-}
-
-/// This process in `Via`: a name no other process has, so that a request that comes back is known.
-pub(super) fn via() -> &'static str {
-    static VIA: OnceLock<String> = OnceLock::new();
-    VIA.get_or_init(|| format!("vestibule-{:08x}", fastrand::u32(..)))
 }

@@ -11,8 +11,8 @@ FLOW_WINDOW = 1 << 24
 class H2Client:
     """One TLS connection with ALPN h2; `answer` gives the response of one stream."""
 
-    def __init__(self, port, ca, name, timeout=10):
-        self.client = Client(port, tls=ca, name=name, timeout=timeout, alpn=("h2",))
+    def __init__(self, port, ca, name, timeout=10, source="127.0.0.1"):
+        self.client = Client(port, tls=ca, name=name, timeout=timeout, alpn=("h2",), source=source)
         self.chosen = self.client.socket.selected_alpn_protocol()
         self.encoder, self.decoder = Encoder(), Decoder()
         self.settings = {}

@@ -121,8 +121,8 @@ class Answer:
 class Client:
     """One connection that sends what it is told, byte by byte."""
 
-    def __init__(self, port, tls=None, name=None, timeout=10, alpn=("http/1.1",)):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout)
+    def __init__(self, port, tls=None, name=None, timeout=10, alpn=("http/1.1",), source="127.0.0.1"):
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout, (source, 0))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls:
             context = ssl.create_default_context(cafile=tls)
