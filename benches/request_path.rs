@@ -14,8 +14,8 @@ use vestibule::config::{self, Config, Forwarding};
 use vestibule::h1::{Decoder, Limits, Parsed, ResponseTo, Step, parse_request, parse_response};
 use vestibule::http::ConnInfo;
 use vestibule::http::headers::prepare_request;
-use vestibule::message::{Framing, RequestHead};
-use vestibule::route::Router;
+use vestibule::message::{Fields, Framing, RequestHead};
+use vestibule::route::{Asked, From, Router};
 use vestibule::upstream::Cluster;
 
 const LIMITS: Limits = Limits { bytes: 32 << 10, fields: 100, target: 16 << 10 };
@@ -122,7 +122,16 @@ fn route(criterion: &mut Criterion) {
         ("a path to normalise", b"site-7777.example.test", b"/a/./b/%7euser"),
     ];
     for (name, host, path) in cases {
-        group.bench_function(*name, |bencher| bencher.iter(|| router.find(black_box(host), black_box(path))));
+        let fields = Fields::default();
+        let asked = Asked {
+            host,
+            path,
+            target: path,
+            method: "GET",
+            fields: &fields,
+            from: From::Address([203, 0, 113, 9].into()),
+        };
+        group.bench_function(*name, |bencher| bencher.iter(|| router.find(black_box(&asked))));
     }
     group.finish();
 }

@@ -34,6 +34,10 @@ pub enum Why {
     RouteNoHost,
     RouteNoRoute,
     RouteAmbiguousPath,
+    AccessDenied,
+    AuthRequired,
+    AuthBusy,
+    LimitRate,
     TlsSniMismatch,
     TlsPlainHttp,
     ProxyHeaderMissing,
@@ -59,6 +63,7 @@ pub enum Why {
     UpstreamTlsAlpn,
     UpstreamWebsocket,
     ProxyLoop,
+    ProxyCompress,
     ClientGone,
 }
 
@@ -123,6 +128,14 @@ table! {
         "The site has no route for this path." "Add a route, or an action on the site itself.";
     RouteAmbiguousPath "route.ambiguous_path" 400 Client "http_request_denied"
         "The path as sent and its normal form would meet different routes." "Ask for the path in its normal form.";
+    AccessDenied "access.denied" 403 Proxy "http_request_denied"
+        "A rule refuses this address." "Add the client's network to allow, or take it out of deny.";
+    AuthRequired "auth.required" 401 Client "http_request_denied"
+        "A user and password are needed." "Send those of a user of basic_auth.users_file; after a wrong one the answer takes a second.";
+    AuthBusy "auth.busy" 503 Proxy "destination_unavailable"
+        "Too many passwords are being checked." "Try again. Somebody may be guessing: rate_limit bounds what one client can try.";
+    LimitRate "limit.rate" 429 Client "connection_limit_reached"
+        "Too many requests." "Wait as long as Retry-After says, or raise rate_limit of the site or route.";
     TlsSniMismatch "tls.sni_mismatch" 421 Client "http_request_denied"
         "The Host is served with another certificate than the one of this connection." "Open a new connection for this host (RFC 9110 section 15.5.20).";
     TlsPlainHttp "tls.plain_http" 400 Client "http_request_error"
@@ -173,6 +186,8 @@ table! {
         "The backend answered a WebSocket handshake in a way that opens no WebSocket." "Check that the path serves WebSocket: a 101 with the right Sec-WebSocket-Accept, or an error status.";
     ProxyLoop "proxy.loop" 508 Proxy "proxy_loop_detected"
         "The request came back to this proxy." "A backend address points at the proxy itself.";
+    ProxyCompress "proxy.compress" 500 Proxy "proxy_internal_error"
+        "The answer could not be compressed." "The codec had no memory: look at the machine's.";
     ClientGone "client.gone" 499 Client "http_request_error"
         "The client left before the answer." "Nothing, unless it happens often: then look at the response times.";
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::config::diagnostics::{Diagnostic, Severity};
 use crate::config::{Config, SiteTls, Upstream};
 use crate::filter::door::HttpsDoor;
+use crate::filter::{self, Chain, Chains};
 use crate::route::Router;
 use crate::tls::{CertStore, ClientTls, DevAuthority, Roots, is_local};
 use crate::upstream::{Cluster, Gate};
@@ -27,6 +28,8 @@ pub struct Snapshot {
     pub upstream_tls: Vec<Option<ClientTls>>,
     /// What is worth saying about the files of `upstream_tls`.
     pub warnings: Vec<Diagnostic>,
+    /// Of each site's routes: their filters, where there are any.
+    pub chains: Chains,
     /// Where the demonstration's backend listens, when a site uses it.
     pub builtin: Option<SocketAddr>,
     /// Of each upstream: the places of `max_requests`.
@@ -37,7 +40,7 @@ impl Snapshot {
     /// Opens everything a config names. `bound` is the port the first TLS listener really has, known after binding.
     ///
     /// # Errors
-    /// Every problem with certificates and keys.
+    /// Every problem with certificates, keys and users' files.
     pub fn build(
         config: Config,
         dev: &DevAuthority,
@@ -45,7 +48,7 @@ impl Snapshot {
         builtin: Option<SocketAddr>,
     ) -> Result<Snapshot, Vec<Diagnostic>> {
         let has_https = config.listeners.iter().any(|listener| listener.tls);
-        let certs = if has_https { Some(Arc::new(CertStore::build(&config, dev)?)) } else { None };
+        let certs = has_https.then(|| CertStore::build(&config, dev)).transpose();
         let port = config.public_https_port.or(bound).filter(|port| *port != 443);
         let https = has_https.then_some(HttpsDoor { port });
         let dev = config.sites.iter().map(|site| match site.tls {
@@ -53,17 +56,31 @@ impl Snapshot {
             SiteTls::Auto => is_local(&site.host.to_string()),
             SiteTls::Off | SiteTls::Files(_) => false,
         });
-        let dev = dev.collect();
+        let dev: Vec<bool> = dev.collect();
+        let (chains, mut problems) = chains(&config, &dev);
+        let certs = match certs {
+            Ok(certs) => certs.map(Arc::new),
+            Err(others) => {
+                problems.splice(..0, others);
+                None
+            }
+        };
+        let mut warnings = Vec::new();
+        let upstream_tls = upstream_tls(&config, &mut warnings);
+        if !problems.is_empty() || warnings.iter().any(|problem| problem.severity == Severity::Error) {
+            problems.append(&mut warnings);
+            return Err(problems);
+        }
         let gate = |upstream: &Upstream| {
             upstream.max_requests.map(|limits| Arc::new(Gate::new(limits, upstream.servers.len())))
         };
         let gates = config.upstreams.iter().map(gate).collect();
-        let mut warnings = Vec::new();
-        let upstream_tls = upstream_tls(&config, &mut warnings);
-        if warnings.iter().any(|problem| problem.severity == Severity::Error) {
-            return Err(warnings);
-        }
-        Ok(Snapshot { certs, https, dev, upstream_tls, warnings, builtin, gates, config })
+        Ok(Snapshot { certs, https, dev, upstream_tls, warnings, chains, builtin, gates, config })
+    }
+
+    /// The filters of a route.
+    pub fn chain(&self, site: usize, route: usize) -> Option<&Chain> {
+        self.chains.get(site)?.get(route)?.as_deref()
     }
 
     /// Upstreams that are the same as in the last generation keep its places: requests of both count.
@@ -90,6 +107,28 @@ fn upstream_tls(config: &Config, problems: &mut Vec<Diagnostic>) -> Vec<Option<C
         if tls { ClientTls::build(upstream, &mut roots, problems) } else { None }
     });
     built.collect()
+}
+
+/// The filters of each site's routes, and the problems with what they need.
+fn chains(config: &Config, dev: &[bool]) -> (Chains, Vec<Diagnostic>) {
+    let mut shared = filter::Shared::default();
+    let mut problems: Vec<Diagnostic> = Vec::new();
+    let mut chains = Vec::with_capacity(config.sites.len());
+    for (site, dev) in config.sites.iter().zip(dev) {
+        let host = site.host.to_string();
+        let build = |route: &crate::config::Route| match Chain::build(&route.filters, &host, *dev, &mut shared) {
+            Ok(chain) => chain,
+            Err(problem) => {
+                // Routes that take a filter from their site would say the same again.
+                if !problems.iter().any(|said| said.origin == problem.origin) {
+                    problems.push(*problem);
+                }
+                None
+            }
+        };
+        chains.push(site.routes.iter().map(build).collect());
+    }
+    (chains, problems)
 }
 
 /// What one worker serves from.

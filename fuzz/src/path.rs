@@ -5,7 +5,8 @@ use std::sync::OnceLock;
 
 use vestibule::config;
 use vestibule::error::Why;
-use vestibule::route::{Router, normalize};
+use vestibule::message::{Fields, normalize};
+use vestibule::route::{Asked, From, Router};
 
 const CONFIG: &str = r#"
 [sites."a"]
@@ -50,7 +51,10 @@ pub fn check(data: &[u8]) {
     }
 
     let (by_normal, by_sent) = (matching(&normal), matching(&path));
-    match router().find(b"a", &path) {
+    let fields = Fields::default();
+    let from = From::Address([203, 0, 113, 9].into());
+    let asked = Asked { host: b"a", path: &path, target: &path, method: "GET", fields: &fields, from };
+    match router().find(&asked) {
         Ok(found) => assert!(found.route == by_normal && by_normal == by_sent, "{found:?}"),
         Err(why) => assert!(why == Why::RouteAmbiguousPath && by_normal != by_sent, "{why:?}"),
     }

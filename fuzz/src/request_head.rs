@@ -73,7 +73,7 @@ fn assert_written(head: &RequestHead) {
     };
     assert_eq!(whole, written.len());
     assert_eq!((&again.method, again.target(), again.framing), (&head.method, head.target(), head.framing));
-    assert_eq!(again.upgrade, head.upgrade);
+    assert_eq!(again.upgrade_token(), head.upgrade_token());
     if !head.authority().is_empty() {
         assert_eq!(again.authority(), head.authority());
     }

@@ -5,10 +5,12 @@
 //! an error.
 
 mod actions;
+mod filters;
 mod globals;
 mod headers;
 mod hosts;
 mod listeners;
+mod matchers;
 mod paths;
 mod policy;
 mod settings;

@@ -68,10 +68,15 @@ impl Decoder<'_> {
             let inner = Frame { parent: Some(frame), name: &entry.key, at: entry.key_at, item: false };
             match (schema.key(&entry.key), &schema.other) {
                 (Some(key), _) if !key.supported && !is_accepted(&entry.value, key) => {
-                    let diagnostic = wrong::not_supported(&quote_key(&entry.key), frame_is_route(frame, key));
+                    let diagnostic = wrong::not_supported(&quote_key(&entry.key));
                     let at = entry.key_at;
                     entry.value.value = Value::Invalid;
                     self.report(diagnostic, at);
+                }
+                (Some(key), _) if frame.name == "routes" && key.name == "headers" && has_rules(&entry.value) => {
+                    let at = entry.key_at;
+                    entry.value.value = Value::Invalid;
+                    self.report(wrong::route_headers(), at);
                 }
                 (Some(key), _) => self.node(&mut entry.value, &key.kind, &inner),
                 (None, Some(kind)) => self.node(&mut entry.value, kind, &inner),
@@ -150,7 +155,7 @@ impl Decoder<'_> {
             }
             (Kind::Choice { now, later }, Value::Text(text)) => {
                 if later.contains(&text.text.as_str()) {
-                    return Err(wrong::not_supported(&format!("{} = {}", frame.name, quote(&text.text)), false).boxed());
+                    return Err(wrong::not_supported(&format!("{} = {}", frame.name, quote(&text.text))).boxed());
                 }
                 if !now.contains(&text.text.as_str()) {
                     return Err(wrong::choice(frame.name, text, now));
@@ -269,7 +274,9 @@ fn table_of(kind: &Kind) -> Option<&'static Schema> {
     }
 }
 
-/// The key is `headers` of a route, which is a matcher and not what `headers` is on a site.
-fn frame_is_route(frame: &Frame<'_>, key: &Key) -> bool {
-    key.name == "headers" && frame.name == "routes"
+/// Holds what `headers` of a site holds: `request` or `response` with rules, where a route has fields with values.
+fn has_rules(node: &Node) -> bool {
+    let rules =
+        |key| node.table().and_then(|table| table.entry(key)).is_some_and(|entry| entry.value.table().is_some());
+    rules("request") || rules("response")
 }

@@ -82,7 +82,7 @@ impl Diagnostic {
         self
     }
 
-    pub(super) fn boxed(self) -> Box<Self> {
+    pub fn boxed(self) -> Box<Self> {
         Box::new(self)
     }
 }

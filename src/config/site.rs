@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{CertFiles, Origin};
+use super::{CertFiles, Filters, Matchers, Origin, PathRegex};
 
 /// A host a site answers for. Names are lower case, without a trailing dot.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -69,8 +69,12 @@ pub enum PlainMode {
 #[derive(Debug, Clone)]
 pub struct Route {
     pub path: PathPattern,
+    pub matchers: Matchers,
     /// Removed from the front of the path before it is forwarded; no trailing slash.
     pub strip_prefix: Option<String>,
+    /// The path a backend gets, a template: `{path}`, `{1}`, `{name}`.
+    pub rewrite: Option<String>,
+    pub filters: Filters,
     pub action: Action,
     pub request_headers: HeaderRules,
     pub response_headers: HeaderRules,
@@ -90,7 +94,21 @@ pub enum PathPattern {
     Exact(String),
     /// `/api/*` holds `/api`: that path itself and everything below it, whole segments only.
     Prefix(String),
+    /// Anchored at both ends.
+    Regex(PathRegex),
+    /// Every path, after all others.
     Any,
+}
+
+impl std::fmt::Display for PathPattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            PathPattern::Exact(path) => f.write_str(path),
+            PathPattern::Prefix(prefix) => write!(f, "{prefix}/*"),
+            PathPattern::Regex(regex) => write!(f, "~{}", regex.as_str()),
+            PathPattern::Any => f.write_str("/*"),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,7 +119,7 @@ pub enum Action {
     Respond(Respond),
 }
 
-/// `redirect = { to, status }`; `{path}`, `{query}` and `{host}` in `to` are filled in.
+/// `redirect = { to, status }`; `{path}`, `{query}`, `{host}` and groups of `path_regex` in `to` are filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Redirect {
     pub to: String,
@@ -115,14 +133,30 @@ pub struct Respond {
     pub content_type: String,
 }
 
-/// `headers.request` or `headers.response`: `remove`, then `set`, then `add`. Values may hold `{client_ip}`, `{host}`,
-/// `{scheme}`, `{request_id}`.
+/// `headers.request` or `headers.response`: `remove`, then `set`, then `add`. Values are templates:
+/// `{client_ip}`, `{request_id}`, `{tls.sni}` and the others of [`HEADER_PLACEHOLDERS`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HeaderRules {
     pub set: Vec<(String, String)>,
     pub add: Vec<(String, String)>,
     pub remove: Vec<String>,
 }
+
+/// What a value of a header rule may be filled in with.
+pub const HEADER_PLACEHOLDERS: &[&str] = &[
+    "client_ip",
+    "host",
+    "scheme",
+    "request_id",
+    "method",
+    "path",
+    "query",
+    "tls.sni",
+    "tls.version",
+    "tls.cipher",
+    "tls.group",
+    "tls.alpn",
+];
 
 impl HeaderRules {
     pub fn is_empty(&self) -> bool {

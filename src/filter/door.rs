@@ -56,7 +56,7 @@ pub fn decide(
 
 /// Says that the answer depends on `Upgrade-Insecure-Requests` (RFC 9110 section 12.5.5).
 pub fn vary(fields: &mut Fields) {
-    fields.push(b"Vary", b"Upgrade-Insecure-Requests");
+    super::vary(fields, b"Upgrade-Insecure-Requests");
 }
 
 /// The same address on https. Both statuses keep the method and body; a permanent one is remembered by browsers, which is

@@ -142,6 +142,11 @@ fn target_form(method: &Method, target: &[u8], span: Span, fields: &mut Fields) 
     }
 }
 
+/// A protocol with its version: two tokens (RFC 9110 section 7.8).
+fn is_protocol(name: &[u8]) -> bool {
+    name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~/".contains(byte))
+}
+
 /// Tokens of `Upgrade` that are HTTP in another form: never passed on.
 const HTTP_TOKENS: &[&str] = &["h2c", "h2", "http", "tls"];
 
@@ -199,7 +204,8 @@ impl Facts {
                         _ if token.eq_ignore_ascii_case(b"websocket") => Some(Upgrade::WebSocket),
                         // What follows would be requests that nobody here has read (RFC 7540 section 3.2, RFC 2817).
                         _ if HTTP_TOKENS.iter().any(|http| starts_with_token(token, http)) => None,
-                        _ => Some(Upgrade::Other(fields.store(token))),
+                        _ if is_protocol(token) => Some(Upgrade::Other(fields.store(token))),
+                        _ => None,
                     };
                 }
             }

@@ -1,6 +1,7 @@
 //! What a gateway does to header fields: pure functions over one head.
 
 use std::net::IpAddr;
+use std::sync::OnceLock;
 
 use ipnet::IpNet;
 
@@ -8,11 +9,19 @@ use super::ConnInfo;
 use crate::config::{ForwardedStyle, Forwarding};
 use crate::message::{Field, Fields, Known, RequestHead};
 
+/// This process in `Via`: a name no other process has, so that a request that comes back is known.
+pub fn via() -> &'static str {
+    static VIA: OnceLock<String> = OnceLock::new();
+    VIA.get_or_init(|| format!("vestibule-{:08x}", fastrand::u32(..)))
+}
+
 /// Who asked, as far as it can be believed.
 #[derive(Debug, Clone)]
 pub struct Client {
     /// The address of the client itself: the peer, or what trusted proxies in front say.
     pub ip: Box<str>,
+    /// The same, for comparing.
+    pub address: IpAddr,
     /// The client's own connection was https.
     pub https: bool,
 }
@@ -46,7 +55,8 @@ pub fn prepare_request(head: &mut RequestHead, conn: &ConnInfo, rules: &Forwardi
     let trusted = !rules.trusted_proxies.is_empty() && contains(&rules.trusted_proxies, conn.ip());
     let told = if trusted { Told::read(&head.fields, &rules.trusted_proxies) } else { Told::default() };
     let https = told.https.unwrap_or(conn.tls.is_some());
-    let client = Client { ip: told.client.clone().unwrap_or_else(|| conn.peer_ip.clone()), https };
+    let address = told.client.as_deref().and_then(|client| client.parse().ok()).unwrap_or_else(|| conn.ip());
+    let client = Client { ip: told.client.clone().unwrap_or_else(|| conn.peer_ip.clone()), address, https };
     let keep_family = |field: Field<'_>| trusted && field.known == Known::ForwardingFamily && !is_identity(field.name);
     head.takes_trailers = head.fields.all(Known::Te).any(lists_trailers);
     remove_hop_by_hop(&mut head.fields, head.nominates);
@@ -58,6 +68,16 @@ pub fn prepare_request(head: &mut RequestHead, conn: &ConnInfo, rules: &Forwardi
 /// `TE: trailers` is about one connection too; it is kept as a fact, and said anew to the server (RFC 9110 section 10.1.4).
 fn lists_trailers(te: &[u8]) -> bool {
     te.split(|b| *b == b',').any(|member| member.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+}
+
+/// The client's address, as [`prepare_request`] finds it, of a head that has not been prepared.
+pub fn client_address(fields: &Fields, conn: &ConnInfo, rules: &Forwarding) -> IpAddr {
+    let peer = conn.ip();
+    if rules.trusted_proxies.is_empty() || !contains(&rules.trusted_proxies, peer) {
+        return peer;
+    }
+    let told = Told::read(fields, &rules.trusted_proxies);
+    told.client.and_then(|client| client.parse().ok()).unwrap_or(peer)
 }
 
 /// Facts that never come from a client or another proxy: certificates are verified here or not at all.

@@ -5,10 +5,12 @@
 
 mod fields;
 mod known;
+mod path;
 
 pub use fields::{Field, Fields, Span};
 pub use http::Method;
 pub use known::Known;
+pub use path::normalize;
 
 /// The protocol a message came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

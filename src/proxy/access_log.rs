@@ -38,6 +38,10 @@ pub struct Line {
     pub status: u16,
     pub bytes: u64,
     pub why: Option<Why>,
+    /// A rule on trial would have refused the request.
+    pub would_refuse: Option<Why>,
+    /// Where no route was met: the path of the site's route that is nearest.
+    pub nearest: Option<String>,
     pub client_ip: Box<str>,
     pub tls: Option<TlsFacts>,
     /// Index into the names the log was opened with.
@@ -170,6 +174,12 @@ impl AccessLog {
         if let Some(why) = line.why {
             add("why", why.code().into());
         }
+        if let Some(why) = line.would_refuse {
+            add("would_refuse", why.code().into());
+        }
+        if let Some(nearest) = &line.nearest {
+            add("nearest_route", nearest.as_str().into());
+        }
         if let Some(tls) = &line.tls {
             add(
                 "tls",
@@ -201,6 +211,12 @@ impl AccessLog {
             format!("{time} {} {what} {} {:.1}ms", line.client_ip, line.status, line.total.as_secs_f64() * 1e3);
         if let Some(why) = line.why {
             text += &format!("  {}", why.code());
+        }
+        if let Some(why) = line.would_refuse {
+            text += &format!("  (dry run: {})", why.code());
+        }
+        if let Some(nearest) = &line.nearest {
+            text += &format!("  nearest route: {nearest}");
         }
         if let Some(server) = &line.server {
             text += &format!("  {server}");

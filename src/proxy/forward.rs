@@ -1,15 +1,14 @@
 //! Pick a server, get a connection, exchange; on failure ask the failure whether to try again.
 
-use std::borrow::Cow;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::buffer;
 use super::record::Record;
 use crate::config::Route;
 use crate::error::Why;
+use crate::filter::target;
 use crate::http::body::Body;
-use crate::http::headers::remove_hop_by_hop;
+use crate::http::headers::{remove_hop_by_hop, via};
 use crate::http::{Request, Response, websocket};
 use crate::message::{Fields, Framing, RequestHead, Version};
 use crate::net::proxy_protocol::Addresses;
@@ -45,7 +44,7 @@ pub(super) async fn forward(
         _ if route.buffer_request => buffer::read_whole(&mut request.head, body, route.limits.body).await?,
         _ => Upload::new(body, route.limits.body),
     };
-    let target = target(route, &request.head)?;
+    let target = target::of(route, &request.head)?;
     let outgoing = Outgoing { head: &request.head, target: &target, host: &cluster.host_header };
     // Doing it twice must be harmless, or it is not done twice.
     let once = !request.head.is_idempotent();
@@ -130,19 +129,6 @@ fn longer(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
     a.zip(b).map(|(a, b)| a.max(b))
 }
 
-/// Path and query for the server: the client's own octets, less the route's prefix.
-fn target<'h>(route: &Route, head: &'h RequestHead) -> Result<Cow<'h, [u8]>, Why> {
-    let target = head.target();
-    let Some(prefix) = &route.strip_prefix else { return Ok(Cow::Borrowed(target)) };
-    // The normal form has the prefix, or the route would not have matched; these octets may spell it in another way.
-    let rest = target.strip_prefix(prefix.as_bytes()).ok_or(Why::RouteAmbiguousPath)?;
-    match rest {
-        [b'/', ..] => Ok(Cow::Borrowed(rest)),
-        [] | [b'?', ..] => Ok(Cow::Owned([b"/", rest].concat())),
-        _ => Err(Why::RouteAmbiguousPath),
-    }
-}
-
 /// An HTTP/2 client asked for a WebSocket with a key of ours (RFC 8441): nobody else checks the answer to it, and a success
 /// that opens no tunnel would look like one.
 fn check_websocket(head: &RequestHead, answer: &Answer) -> Result<(), Why> {
@@ -169,10 +155,4 @@ fn response(answer: Answer, route: &Route) -> Response {
     response.idle = Some(route.timeouts.response_body_idle);
     response.tunnel = tunnel;
     response
-}
-
-/// This process in `Via`: a name no other process has, so that a request that comes back is known.
-pub(super) fn via() -> &'static str {
-    static VIA: OnceLock<String> = OnceLock::new();
-    VIA.get_or_init(|| format!("vestibule-{:08x}", fastrand::u32(..)))
 }

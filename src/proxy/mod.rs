@@ -12,13 +12,14 @@ use std::rc::Rc;
 use self::access_log::AccessLog;
 use self::record::Record;
 pub use self::tally::Tally;
-use crate::config::{Action, HostPattern, PathPattern, Route, Site};
+use crate::config::{Action, HostPattern, Route, Site};
 use crate::error::Why;
-use crate::filter::{door, headers as header_rules, redirect};
-use crate::http::headers::{Client, prepare_request};
+use crate::filter::{Chain, Notes, Verdict, Visit, door, headers as header_rules, redirect};
+use crate::http::headers::{Client, prepare_request, via};
 use crate::http::respond::{self, Format};
 use crate::http::{ConnInfo, Handler, Request, Response};
-use crate::message::{Known, RequestHead, Version};
+use crate::message::{Fields, Known, RequestHead, Version};
+use crate::route::Asked;
 use crate::snapshot::View;
 
 /// The path a health check asks on the plain door. Only this machine is answered.
@@ -35,13 +36,20 @@ impl Handler for Proxy {
     async fn handle(&self, mut request: Request) -> Response {
         let view = self.view();
         let mut record = Record::begin(self.log.borrow().as_ref(), &request);
-        let response = match self.answer(&view, &mut request, &mut record).await {
+        let mut met = Met::default();
+        let mut response = match self.answer(&view, &mut request, &mut record, &mut met).await {
             Ok(response) => response,
-            Err(why) => {
+            Err(Stop { why, fields }) => {
                 record.why = Some(why);
-                respond::error(why, Format::of(&request.head.fields), &record.request_id())
+                let mut response = respond::error(why, Format::of(&request.head.fields), &record.request_id());
+                fields.iter().for_each(|field| response.fields.push(field.name, field.value));
+                response
             }
         };
+        if let Some(chain) = met.chain {
+            chain.response(&met.notes, &request.head, met.https, &mut response);
+            record.would_refuse = met.notes.would_refuse;
+        }
         self.tally.count(response.status);
         record.attach(response, &request)
     }
@@ -76,11 +84,29 @@ impl Proxy {
         &self.tally
     }
 
-    async fn answer(&self, view: &View, request: &mut Request, record: &mut Record) -> Result<Response, Why> {
+    async fn answer<'v>(
+        &self,
+        view: &'v View,
+        request: &mut Request,
+        record: &mut Record,
+        met: &mut Met<'v>,
+    ) -> Result<Response, Stop> {
         if request.head.path() == HEALTH_PATH.as_bytes() && request.conn.ip().is_loopback() {
             return Ok(respond::own(200, "text/plain; charset=utf-8", "ready\n".into()));
         }
-        let found = view.router.find(request.head.host(), request.head.path())?;
+        let asked = Asked::of(&request.head, &request.conn);
+        let found = match view.router.find(&asked) {
+            Ok(found) => found,
+            Err(why) => {
+                if let (Why::RouteNoRoute, true) = (why, record.is_kept()) {
+                    let nearest = view.router.nearest(&asked);
+                    let route =
+                        nearest.and_then(|(site, route)| view.snapshot.config.sites.get(site)?.routes.get(route));
+                    record.nearest = route.map(|route| route.path.to_string());
+                }
+                return Err(why.into());
+            }
+        };
         let site = view.snapshot.config.sites.get(found.site).ok_or(Why::RouteNoHost)?;
         let route = site.routes.get(found.route).ok_or(Why::RouteNoRoute)?;
         record.meet(found);
@@ -94,24 +120,41 @@ impl Proxy {
             door::Door::Open => false,
             door::Door::OpenVaries => true,
             door::Door::Answer(response) => return Ok(*response),
-            door::Door::Refused(why) => return Err(why),
+            door::Door::Refused(why) => return Err(why.into()),
         };
+        met.https = client.https;
+        met.chain = view.snapshot.chain(found.site, found.route);
         if found.alias
             && let Some(response) = to_own_name(site, &client, &request.head)
         {
             return Ok(response);
         }
+        if let Some(chain) = met.chain {
+            let mut visit = Visit {
+                head: &mut request.head,
+                client: &client,
+                conn: &request.conn,
+                deadline: &request.deadline,
+                clusters: &view.clusters,
+                timeouts: &route.timeouts,
+            };
+            match chain.request(&mut visit, &mut met.notes).await? {
+                Verdict::Pass => {}
+                Verdict::Answer(response) => return Ok(*response),
+                Verdict::Refuse(why, fields) => return Err(Stop { why, fields }),
+            }
+        }
         let mut response = match &route.action {
             Action::Forward(cluster) => {
                 let cluster = view.clusters.get(*cluster).ok_or(Why::RouteNoRoute)?;
-                apply_request_rules(route, &client, &mut request.head, record);
+                apply_request_rules(route, &client, request, record);
                 restrict_upgrade(route, &mut request.head)?;
                 forward::forward(cluster, route, request, record).await?
             }
             Action::Redirect(rule) => redirect::answer(rule, &route.path, &request.head),
             Action::Respond(rule) => respond::own(rule.status, &rule.content_type, rule.body.clone().into()),
         };
-        apply_response_rules(route, &client, &request.head, &mut response, record);
+        apply_response_rules(route, &client, request, &mut response, record);
         if varies {
             door::vary(&mut response.fields);
         }
@@ -135,7 +178,7 @@ fn check_certificate(view: &View, conn: &ConnInfo, head: &RequestHead) -> Result
 /// A request that has been here before comes from a backend address that points back at the proxy (RFC 9110 section
 /// 7.6.3).
 fn check_loop(head: &RequestHead) -> Result<(), Why> {
-    let own = forward::via();
+    let own = via();
     let seen = head.fields.all(Known::Via).any(|via| memchr::memmem::find(via, own.as_bytes()).is_some());
     if seen { Err(Why::ProxyLoop) } else { Ok(()) }
 }
@@ -161,21 +204,55 @@ fn to_own_name(site: &Site, client: &Client, head: &RequestHead) -> Option<Respo
     }
 }
 
-fn apply_request_rules(route: &Route, client: &Client, head: &mut RequestHead, record: &Record) {
+fn apply_request_rules(route: &Route, client: &Client, request: &mut Request, record: &Record) {
     if !route.request_headers.is_empty() {
-        let (host, request_id) = (header_rules::host(head), record.request_id());
-        let facts = header_rules::Facts { client, host: &host, request_id: &request_id };
+        let Request { head, conn, .. } = request;
+        let (authority, target) = (head.authority().to_vec(), head.target().to_vec());
+        let facts = header_rules::Facts {
+            client,
+            conn,
+            method: &head.method,
+            authority: &authority,
+            target: &target,
+            request_id: &|| record.request_id(),
+        };
         header_rules::apply(&mut head.fields, &route.request_headers, &facts);
     }
-    if let (Some(prefix), PathPattern::Prefix(_) | PathPattern::Any) = (&route.strip_prefix, &route.path) {
-        head.fields.push(b"X-Forwarded-Prefix", prefix.as_bytes());
+    if let Some(prefix) = &route.strip_prefix {
+        request.head.fields.push(b"X-Forwarded-Prefix", prefix.as_bytes());
     }
 }
 
-fn apply_response_rules(route: &Route, client: &Client, head: &RequestHead, response: &mut Response, record: &Record) {
+fn apply_response_rules(route: &Route, client: &Client, request: &Request, response: &mut Response, record: &Record) {
     if !route.response_headers.is_empty() {
-        let (host, request_id) = (header_rules::host(head), record.request_id());
-        let facts = header_rules::Facts { client, host: &host, request_id: &request_id };
+        let facts = header_rules::Facts {
+            client,
+            conn: &request.conn,
+            method: &request.head.method,
+            authority: request.head.authority(),
+            target: request.head.target(),
+            request_id: &|| record.request_id(),
+        };
         header_rules::apply(&mut response.fields, &route.response_headers, &facts);
+    }
+}
+
+/// What a request met on its way in, for its way back.
+#[derive(Default)]
+struct Met<'v> {
+    chain: Option<&'v Chain>,
+    notes: Notes,
+    https: bool,
+}
+
+/// An error that is the answer, with the fields it needs.
+struct Stop {
+    why: Why,
+    fields: Fields,
+}
+
+impl From<Why> for Stop {
+    fn from(why: Why) -> Stop {
+        Stop { why, fields: Fields::default() }
     }
 }

@@ -16,6 +16,10 @@ use crate::upstream::Endpoint;
 /// The record of one request.
 pub(super) struct Record {
     pub why: Option<Why>,
+    /// A rule on trial (`dry_run`) would have refused the request.
+    pub would_refuse: Option<Why>,
+    /// Where no route was met: the path of the site's route that is nearest.
+    pub nearest: Option<String>,
     id: OnceCell<String>,
     /// Nothing below is gathered when nobody reads it.
     details: Option<Box<Details>>,
@@ -59,7 +63,12 @@ impl Record {
                 client: None,
             })
         });
-        Record { why: None, id: OnceCell::new(), details }
+        Record { why: None, would_refuse: None, nearest: None, id: OnceCell::new(), details }
+    }
+
+    /// Somebody reads what is gathered.
+    pub fn is_kept(&self) -> bool {
+        self.details.is_some()
     }
 
     /// The request's id: made when somebody asks.
@@ -123,7 +132,7 @@ impl Record {
 
     fn on_end(self, line: Line, status: u16) -> Option<OnEnd> {
         let request_id = self.request_id();
-        let why = self.why;
+        let (why, would_refuse, nearest) = (self.why, self.would_refuse, self.nearest);
         let details = self.details?;
         Some(OnEnd(Box::new(move |ended: Ended| {
             let Details { log, conn, began, upstream_time, attempts, server, found, client, .. } = *details;
@@ -133,6 +142,8 @@ impl Record {
                 status,
                 bytes: ended.bytes,
                 why: why.or(ended.cut),
+                would_refuse,
+                nearest,
                 client_ip,
                 tls: conn.tls.clone(),
                 site: found.map(|found| found.site),

@@ -118,25 +118,37 @@ def read_message(peer, pending=b""):
     return found
 
 
-class FunctionServer:
-    """An HTTP/1.1 server whose `{path: function(handler)}` table is the application."""
+class _UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
 
-    def __init__(self, routes):
+    def handle_error(self, request, client_address):
+        """As of `_Server`."""
+
+
+class FunctionServer:
+    """An HTTP/1.1 server whose `{path: function(handler)}` table is the application; "*" is every other path.
+
+    It listens on a port of its own, or at `path` of a unix socket; `target` is how a config names it.
+    """
+
+    def __init__(self, routes, path=None):
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             # One write for the head: the standard library's default is a write a line.
             wbufsize = 65536
-            disable_nagle_algorithm = True
+            disable_nagle_algorithm = path is None
 
             def dispatch(self):
-                function = routes.get(self.path.partition("?")[0])
+                function = routes.get(self.path.partition("?")[0], routes.get("*"))
                 if function is None:
                     self.reply(404, b"no such path\n")
                 else:
                     function(self)
                     self.wfile.flush()
 
-            do_GET = do_POST = do_PUT = do_HEAD = dispatch
+            do_GET = do_POST = do_PUT = do_HEAD = do_DELETE = do_OPTIONS = dispatch
 
             def reply(self, status, body, *fields):
                 self.send_response(status)
@@ -178,8 +190,13 @@ class FunctionServer:
             def log_message(self, *_):
                 """The suites' output is the tests' own."""
 
-        self.server = _Server(("127.0.0.1", 0), Handler)
-        self.port = self.server.server_address[1]
+        if path is None:
+            self.server = _Server(("127.0.0.1", 0), Handler)
+            self.port = self.server.server_address[1]
+            self.target = f"127.0.0.1:{self.port}"
+        else:
+            self.server = _UnixServer(str(path), Handler)
+            self.target = f"unix:{path}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def close(self):

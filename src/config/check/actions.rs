@@ -5,7 +5,7 @@ use super::{Checker, headers, is_invalid};
 use crate::config::diagnostics::{Checked, Diagnostic};
 use crate::config::source::Mark;
 use crate::config::value::{Entry, Node, Table, Value, quote};
-use crate::config::{Action, Redirect, Respond};
+use crate::config::{Action, PathPattern, Redirect, Respond};
 
 const ACTIONS: &[&str] = &["proxy", "upstream", "redirect", "respond"];
 const REDIRECTS: &[u16] = &[301, 302, 303, 307, 308];
@@ -21,8 +21,8 @@ pub(super) enum Found {
 }
 
 impl Checker<'_> {
-    /// The action of a site's or a route's table.
-    pub(super) fn action(&mut self, table: &Table, upstreams: &mut Upstreams) -> Found {
+    /// The action of a site's or a route's table. `path`: the route's.
+    pub(super) fn action(&mut self, table: &Table, path: Option<&PathPattern>, upstreams: &mut Upstreams) -> Found {
         let given: Vec<&Entry> = table.entries.iter().filter(|entry| ACTIONS.contains(&entry.key.as_str())).collect();
         let (first, others) = match given.as_slice() {
             [] if table.incomplete => return Found::Reported,
@@ -39,7 +39,7 @@ impl Checker<'_> {
         }
         // The others are read for their own problems.
         let mut read =
-            given.iter().map(|entry| self.one_action(table, entry, upstreams)).collect::<Vec<_>>().into_iter();
+            given.iter().map(|entry| self.one_action((table, path), entry, upstreams)).collect::<Vec<_>>().into_iter();
         match read.next().flatten() {
             Some(action) => Found::Action(action, first.value.at),
             None => Found::Reported,
@@ -47,7 +47,12 @@ impl Checker<'_> {
     }
 
     /// One action; `None` when it was reported.
-    fn one_action(&mut self, table: &Table, entry: &Entry, upstreams: &mut Upstreams) -> Option<Action> {
+    fn one_action(
+        &mut self,
+        (table, path): (&Table, Option<&PathPattern>),
+        entry: &Entry,
+        upstreams: &mut Upstreams,
+    ) -> Option<Action> {
         if is_invalid(table, &entry.key) {
             return None;
         }
@@ -58,7 +63,7 @@ impl Checker<'_> {
                 Some(Action::Forward(upstreams.of_target(target, self.origin(node.at))))
             }
             "upstream" => self.named(node, upstreams).map(Action::Forward),
-            "redirect" => self.redirect(node).map(Action::Redirect),
+            "redirect" => self.redirect(node, path).map(Action::Redirect),
             _ => self.respond(node).map(Action::Respond),
         }
     }
@@ -79,9 +84,9 @@ impl Checker<'_> {
         None
     }
 
-    fn redirect(&mut self, node: &Node) -> Option<Redirect> {
+    fn redirect(&mut self, node: &Node, path: Option<&PathPattern>) -> Option<Redirect> {
         if let Some(to) = node.text() {
-            let to = self.take(location(to), node.at)?;
+            let to = self.take(location(to, path), node.at)?;
             return Some(Redirect { to, status: 308 });
         }
         let table = node.table()?;
@@ -94,7 +99,7 @@ impl Checker<'_> {
             }
             return None;
         };
-        let to = self.take(location(to.text()?), to.at)?;
+        let to = self.take(location(to.text()?, path), to.at)?;
         Some(Redirect { to, status: status? })
     }
 
@@ -131,7 +136,7 @@ impl Checker<'_> {
 }
 
 /// The target of a redirect: a path, or a URL with http or https.
-fn location(text: &str) -> Checked<String> {
+fn location(text: &str, route: Option<&PathPattern>) -> Checked<String> {
     let bad = |why: &str| {
         Diagnostic::error("bad-redirect", format!("{} is no place to redirect to: {why}", quote(text)))
             .label("not a URL or path")
@@ -139,7 +144,7 @@ fn location(text: &str) -> Checked<String> {
     if let Some(c) = text.chars().find(|c| !c.is_ascii_graphic()) {
         return Err(bad(&format!("it holds `{}`", c.escape_default())).boxed());
     }
-    headers::placeholders(text, PLACEHOLDERS)?;
+    headers::template(text, PLACEHOLDERS, route)?;
     let path = text.starts_with('/') && !text.starts_with("//");
     if !path && !text.starts_with("http://") && !text.starts_with("https://") {
         let diagnostic = bad("it begins with neither `/` nor `https://`");
@@ -148,6 +153,14 @@ fn location(text: &str) -> Checked<String> {
             false => diagnostic,
         }
         .boxed());
+    }
+    if let Some((_, rest)) = text.split_once("://") {
+        let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
+        if authority.replace("{host}", "").contains('{') {
+            return Err(bad("what a client sends would choose the host")
+                .help("end the host with `/`; only {host} may stand in it")
+                .boxed());
+        }
     }
     Ok(text.to_owned())
 }

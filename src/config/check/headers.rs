@@ -1,13 +1,10 @@
 //! `headers.request` and `headers.response`: names, values and placeholders.
 
 use super::{Checker, texts};
-use crate::config::HeaderRules;
 use crate::config::diagnostics::{Checked, Diagnostic};
 use crate::config::schema::nearest;
 use crate::config::value::{Table, quote};
-
-/// What a header value may be filled in with.
-const PLACEHOLDERS: &[&str] = &["client_ip", "host", "scheme", "request_id"];
+use crate::config::{HEADER_PLACEHOLDERS, HeaderRules, PathPattern};
 
 /// Fields that belong to one connection or frame a message (RFC 9110 section 7.6.1, RFC 9112 section 6): the proxy
 /// writes them itself, and a rule that changed them would desynchronise the two sides.
@@ -107,8 +104,44 @@ pub(super) fn value(text: &str) -> Checked<String> {
         }
         return Err(diagnostic.boxed());
     }
-    placeholders(text, PLACEHOLDERS)?;
+    placeholders(text, HEADER_PLACEHOLDERS)?;
     Ok(text.trim().to_owned())
+}
+
+/// A field value without placeholders, as a client sends it.
+pub(super) fn literal(text: &str) -> Checked<String> {
+    if let Some(c) = text.chars().find(|c| !matches!(c, '\t' | ' '..='~')) {
+        return Err(Diagnostic::error("bad-header-value", "this is no value of a header field")
+            .label(format!("holds `{}`", c.escape_default()))
+            .boxed());
+    }
+    Ok(text.trim().to_owned())
+}
+
+/// A field that another server may set in a request: any but those the proxy itself speaks for.
+pub(super) fn copied(text: &str) -> Checked<String> {
+    changeable(text, Side::Request)
+}
+
+/// Checks the placeholders of a template of a route: `known`, and the groups of its `path_regex`.
+pub(super) fn template(text: &str, known: &[&str], route: Option<&PathPattern>) -> Checked<()> {
+    let groups = match route {
+        Some(PathPattern::Regex(regex)) => regex.groups(),
+        _ => Vec::new(),
+    };
+    let known: Vec<&str> = known.iter().copied().chain(groups.iter().map(String::as_str)).collect();
+    let mut rest = text;
+    while let Some((_, tail)) = rest.split_once('{') {
+        rest = tail;
+        let number = tail.split_once('}').map(|(word, _)| word).filter(|word| !word.is_empty());
+        if let Some(word) = number.filter(|word| word.chars().all(|c| c.is_ascii_digit()) && !known.contains(word)) {
+            return Err(Diagnostic::error("unknown-placeholder", format!("`{{{word}}}` is no group"))
+                .label("in this text")
+                .help("groups are numbered from 1, in a route with `path_regex`")
+                .boxed());
+        }
+    }
+    placeholders(text, &known)
 }
 
 /// Checks every `{word}` of a text. Other braces stand for themselves: values may hold JSON.
@@ -117,7 +150,9 @@ pub(super) fn placeholders(text: &str, known: &[&str]) -> Checked<()> {
     while let Some((_, tail)) = rest.split_once('{') {
         rest = tail;
         let Some((word, _)) = tail.split_once('}') else { break };
-        let is_word = !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || matches!(c, '_' | '.'));
+        let is_word = !word.is_empty()
+            && word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.'))
+            && word.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
         if !is_word || known.contains(&word) {
             continue;
         }

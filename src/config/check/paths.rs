@@ -1,8 +1,9 @@
 //! Paths of routes: exact ones, prefixes, and what is stripped.
 
+use super::{Checker, headers};
 use crate::config::PathPattern;
 use crate::config::diagnostics::{Checked, Diagnostic};
-use crate::config::value::quote;
+use crate::config::value::{Table, quote};
 
 /// Reads `"/ping"`, `"/api/*"` (held without its end) or `"/*"` (every path).
 ///
@@ -47,13 +48,14 @@ pub(super) fn strip_prefix(text: &str, route: Option<&PathPattern>) -> Checked<S
     normal(text, path, "")?;
     let front = match route {
         Some(PathPattern::Exact(path) | PathPattern::Prefix(path)) => path.as_str(),
-        Some(PathPattern::Any) => "",
+        Some(PathPattern::Any | PathPattern::Regex(_)) => "",
         None => return Ok(path.to_owned()),
     };
     let covered = front.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     if !covered {
         let shown = match route {
             Some(PathPattern::Exact(_)) => front.to_owned(),
+            Some(PathPattern::Regex(regex)) => regex.as_str().to_owned(),
             _ => format!("{front}/*"),
         };
         return Err(Diagnostic::error("bad-strip-prefix", format!("the path does not begin with {}", quote(path)))
@@ -63,6 +65,45 @@ pub(super) fn strip_prefix(text: &str, route: Option<&PathPattern>) -> Checked<S
             .boxed());
     }
     Ok(path.to_owned())
+}
+
+/// What a rewrite may be filled in with, beside groups of a `path_regex`.
+const REWRITE: &[&str] = &["path"];
+
+impl Checker<'_> {
+    /// `rewrite` of a route: a path with `{path}` and the groups of its `path_regex`.
+    pub(super) fn rewrite(&mut self, table: &Table, route: Option<&PathPattern>) -> Option<String> {
+        let node = table.get("rewrite")?;
+        let text = self.take(rewrite(node.text()?, route), node.at)?;
+        if let Some(entry) = table.entry("strip_prefix") {
+            let diagnostic = Diagnostic::error("two-rewrites", "`rewrite` and `strip_prefix` stand side by side")
+                .label("the whole path is given here")
+                .also(&self.origin(entry.key_at), "and shortened here")
+                .help("`rewrite = \"/{path}\"` is the path without the route's prefix");
+            self.report(diagnostic, node.at);
+        }
+        Some(text)
+    }
+}
+
+fn rewrite(text: &str, route: Option<&PathPattern>) -> Checked<String> {
+    headers::template(text, REWRITE, route)?;
+    if !text.starts_with('/') {
+        let diagnostic =
+            Diagnostic::error("bad-path", format!("{} is no path: it does not start with `/`", quote(text)));
+        return Err(diagnostic.label("not a path").replace(quote(&format!("/{text}"))).boxed());
+    }
+    // What is filled in is a path already, so the rest has to be one.
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some((before, tail)) = rest.split_once('{') {
+        plain.push_str(before);
+        plain.push('x');
+        rest = tail.split_once('}').map_or("", |(_, rest)| rest);
+    }
+    plain.push_str(rest);
+    normal(&plain, &plain, "")?;
+    Ok(text.to_owned())
 }
 
 /// Checks that a path is absolute and in normal form. `end` is what follows it in the text.

@@ -3,20 +3,23 @@
 use std::collections::HashMap;
 
 use super::actions::Found;
+use super::matchers::Seen;
 use super::settings::Settings;
 use super::upstreams::Upstreams;
-use super::{Checker, hosts, paths, texts};
+use super::{Checker, filters, hosts, paths, texts};
 use crate::config::diagnostics::Diagnostic;
 use crate::config::source::Mark;
 use crate::config::value::{Entry, Node, Table, Value};
 use crate::config::{
-    Action, Defaults, HeaderRules, HostPattern, PathPattern, PlainMode, Route, Site, SiteTls, Upstream,
+    Action, Defaults, Filters, HeaderRules, HostPattern, Matchers, PathPattern, PlainMode, Route, Site, SiteTls,
+    Upstream,
 };
 
 /// What the routes of a site take from it.
 struct Owner {
     settings: Settings,
     rules: (HeaderRules, HeaderRules),
+    filters: Filters,
     action: Found,
 }
 
@@ -24,14 +27,16 @@ impl Checker<'_> {
     /// What `[defaults]` says, all sites in file order, and the upstreams they forward to.
     pub(super) fn sites(&mut self, root: &Table) -> (Defaults, Vec<Site>, Vec<Upstream>) {
         let empty = Table::default();
-        let defaults = self.settings(root.table("defaults").unwrap_or(&empty), &Settings::default());
+        let table = root.table("defaults").unwrap_or(&empty);
+        let defaults = self.settings(table, &Settings::default());
+        let filters = Filters { compress: filters::compress(table).unwrap_or_default(), ..Filters::default() };
         let mut upstreams = self.upstreams(root);
         let mut hosts = HashMap::new();
         let mut out = Vec::new();
         match root.table("sites") {
             Some(table) if !table.entries.is_empty() || table.incomplete => {
                 for entry in &table.entries {
-                    out.extend(self.site(entry, &defaults, &mut upstreams, &mut hosts));
+                    out.extend(self.site(entry, (&defaults, &filters), &mut upstreams, &mut hosts));
                 }
                 self.unused(&upstreams);
             }
@@ -53,7 +58,7 @@ impl Checker<'_> {
     fn site(
         &mut self,
         entry: &Entry,
-        defaults: &Settings,
+        (defaults, inherited): (&Settings, &Filters),
         upstreams: &mut Upstreams,
         taken: &mut HashMap<HostPattern, Mark>,
     ) -> Option<Site> {
@@ -69,7 +74,8 @@ impl Checker<'_> {
             }
             let index = upstreams.of_target(self.target(node)?, self.origin(node.at));
             let rules = Default::default();
-            let owner = Owner { settings: defaults.clone(), rules, action: Found::None };
+            let filters = inherited.clone();
+            let owner = Owner { settings: defaults.clone(), rules, filters, action: Found::None };
             let route = own_route(&owner, Action::Forward(index), self.origin(node.at));
             return Some(Site {
                 host: host?,
@@ -104,8 +110,15 @@ impl Checker<'_> {
         }
         let http = settings.http;
         let rules = self.header_rules(table);
-        let action = self.action(table, upstreams);
-        let owner = Owner { settings, rules, action };
+        let filters = self.filters(table, inherited, upstreams);
+        if let (SiteTls::Off, Some(_), Some(entry)) = (&tls, filters.hsts, table.entry("hsts")) {
+            let diagnostic = Diagnostic::error("tls-off", "`hsts` speaks of https, and the site has tls = \"off\"")
+                .label("never sent")
+                .help("browsers ignore it over plain HTTP (RFC 6797 section 8.1)");
+            self.report(diagnostic, entry.key_at);
+        }
+        let action = self.action(table, None, upstreams);
+        let owner = Owner { settings, rules, filters, action };
         let mut routes = self.routes(table, &owner, upstreams);
         match owner.action {
             Found::Action(ref action, at) => routes.push(own_route(&owner, action.clone(), self.origin(at))),
@@ -163,56 +176,38 @@ impl Checker<'_> {
     }
 
     fn routes(&mut self, table: &Table, owner: &Owner, upstreams: &mut Upstreams) -> Vec<Route> {
-        let mut seen: HashMap<PathPattern, Mark> = HashMap::new();
+        let mut seen = Seen::default();
         if let Found::Action(_, at) = owner.action {
-            seen.insert(PathPattern::Any, at);
+            seen.add(PathPattern::Any, Matchers::default(), at);
         }
         let mut routes = Vec::new();
         for node in table.list("routes") {
             let Some(table) = node.table() else { continue };
-            let path_node = table.get("path");
-            let path = path_node.and_then(|node| self.take(paths::pattern(node.text()?), node.at));
-            // A `path_regex` was reported as not supported: then the path is not missing.
-            if path_node.is_none() && !table.has("path") && !table.has("path_regex") && !table.incomplete {
-                self.missing("path", node.at);
+            let path = self.route_path(table, node.at);
+            let matchers = self.matchers(table);
+            if let Some((path, at)) = &path {
+                self.tie(path, &matchers, *at, &mut seen);
             }
-            if let (Some(path), Some(node)) = (&path, path_node) {
-                self.tie(path, node.at, &mut seen);
-            }
-            routes.extend(self.route(node, table, path, owner, upstreams));
+            routes.extend(self.route(node, table, (path.map(|(path, _)| path), matchers), owner, upstreams));
         }
         routes
-    }
-
-    /// Two routes for the same path: which one answers would be a guess.
-    fn tie(&mut self, path: &PathPattern, at: Mark, seen: &mut HashMap<PathPattern, Mark>) {
-        let Some(first) = seen.get(path) else {
-            seen.insert(path.clone(), at);
-            return;
-        };
-        let diagnostic = Diagnostic::error("route-tie", "two routes of the site are for the same path")
-            .label("the second one")
-            .also(
-                &self.origin(*first),
-                if *path == PathPattern::Any { "the first one, for every path" } else { "the first one" },
-            )
-            .help("remove one of them");
-        self.report(diagnostic, at);
     }
 
     fn route(
         &mut self,
         node: &Node,
         table: &Table,
-        path: Option<PathPattern>,
+        (path, matchers): (Option<PathPattern>, Matchers),
         owner: &Owner,
         upstreams: &mut Upstreams,
     ) -> Option<Route> {
         let strip_prefix = table
             .get("strip_prefix")
             .and_then(|node| self.take(paths::strip_prefix(node.text()?, path.as_ref()), node.at));
+        let rewrite = self.rewrite(table, path.as_ref());
+        let filters = self.filters(table, &owner.filters, upstreams);
         let settings = self.route_settings(table, &owner.settings);
-        let action = match (self.action(table, upstreams), &owner.action) {
+        let action = match (self.action(table, path.as_ref(), upstreams), &owner.action) {
             (Found::Action(action, _), _) => Some(action),
             // A route without an action of its own changes how the site's action is done.
             (Found::None, Found::Action(action, _)) => Some(action.clone()),
@@ -220,7 +215,7 @@ impl Checker<'_> {
                 let diagnostic = Diagnostic::error("no-action", "the route does nothing")
                     .label("no action here and none on its site")
                     .help("give it one of `proxy`, `upstream`, `redirect`, `respond`");
-                self.report(diagnostic, table.get("path").map_or(node.at, |path| path.at));
+                self.report(diagnostic, place(node, table));
                 None
             }
             _ => None,
@@ -228,7 +223,10 @@ impl Checker<'_> {
         let (request_headers, response_headers) = owner.rules.clone();
         Some(Route {
             path: path?,
+            matchers,
             strip_prefix,
+            rewrite,
+            filters,
             action: action?,
             request_headers,
             response_headers,
@@ -237,9 +235,14 @@ impl Checker<'_> {
             forwarding: settings.forwarding,
             upgrade: settings.upgrade,
             buffer_request: settings.buffer_request,
-            origin: self.origin(table.get("path").map_or(node.at, |path| path.at)),
+            origin: self.origin(place(node, table)),
         })
     }
+}
+
+/// Where a route stands: at its path, where there is one.
+fn place(node: &Node, table: &Table) -> Mark {
+    table.get("path").or_else(|| table.get("path_regex")).map_or(node.at, |path| path.at)
 }
 
 /// The route of a site's own action.
@@ -247,7 +250,10 @@ fn own_route(owner: &Owner, action: Action, origin: crate::config::Origin) -> Ro
     let (request_headers, response_headers) = owner.rules.clone();
     Route {
         path: PathPattern::Any,
+        matchers: Matchers::default(),
         strip_prefix: None,
+        rewrite: None,
+        filters: owner.filters.clone(),
         action,
         request_headers,
         response_headers,

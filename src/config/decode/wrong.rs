@@ -9,14 +9,16 @@ const DURATIONS: &str = "durations carry a unit: \"30s\", \"500ms\", \"5m\"";
 const SIZES: &str = "sizes carry a unit: \"512B\", \"32KiB\", \"10MiB\" (powers of 1024), \"10MB\" (powers of 1000)";
 
 /// A key, or a word of a key, of the language that this version does not act on.
-pub(super) fn not_supported(what: &str, is_route_headers: bool) -> Diagnostic {
-    let diagnostic = Diagnostic::error("not-supported-yet", format!("`{what}` is not supported yet"))
-        .label("this version does not act on it");
-    if is_route_headers {
-        return diagnostic
-            .note("`headers` of a route matches request fields; rules that change fields stand on the site");
-    }
-    diagnostic
+pub(super) fn not_supported(what: &str) -> Diagnostic {
+    Diagnostic::error("not-supported-yet", format!("`{what}` is not supported yet"))
+        .label("this version does not act on it")
+}
+
+/// `headers` of a route that looks like that of a site.
+pub(super) fn route_headers() -> Diagnostic {
+    Diagnostic::error("rules-on-route", "`headers` of a route says which requests it is for")
+        .label("rules that change fields")
+        .help("rules stand on the site: `headers.request` and `headers.response` of `[sites.\"HOST\"]`")
 }
 
 /// A value of another TOML type. `subject` names it: "`proxy`".

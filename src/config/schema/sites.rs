@@ -18,17 +18,17 @@ pub(in crate::config) static SITE: Table = Table { other: None, keys: &[
     key("respond", Kind::Table(&RESPOND), "", "Answer with a fixed response."),
     key("tls", OneOf(&[Choice { now: &["auto", "dev", "off"], later: &["acme"] }, Kind::Table(&SITE_TLS)]), "'auto'", "Where the certificate comes from."),
     key("http", PLAIN, "'redirect'", "What the plain door does for the site."),
-    later("hsts", OneOf(&[OFF, Kind::Table(&HSTS)]), "", "Strict-Transport-Security (RFC 6797)."),
+    key("hsts", OneOf(&[OFF, Kind::Table(&HSTS)]), "", "Strict-Transport-Security (RFC 6797)."),
     key("headers", Kind::Table(&HEADERS), "", "Header fields changed on the way."),
     key("trusted_proxies", NETWORKS, "[]", "Networks whose forwarding headers are believed."),
     key("forwarded", FORWARDED, "'x-forwarded'", "Which forwarding headers a backend gets."),
-    later("compress", COMPRESS, "false", "Response compression."),
-    later("allow", NETWORKS, "", "Client networks let in; the rest is refused."),
-    later("deny", NETWORKS, "", "Client networks refused."),
-    later("rate_limit", OneOf(&[OFF, Kind::Table(&RATE_LIMIT)]), "", "Requests over time."),
-    later("basic_auth", Kind::Table(&BASIC_AUTH), "", "User and password (RFC 7617)."),
-    later("forward_auth", Kind::Table(&FORWARD_AUTH), "", "Another server decides who may pass."),
-    later("cors", Kind::Table(&CORS), "", "Cross-origin requests."),
+    key("compress", COMPRESS, "false", "Response compression."),
+    key("allow", NETWORKS, "", "Client networks let in; the rest is refused."),
+    key("deny", NETWORKS, "", "Client networks refused."),
+    key("rate_limit", OneOf(&[OFF, Kind::Table(&RATE_LIMIT)]), "", "Requests over time."),
+    key("basic_auth", OneOf(&[OFF, Kind::Table(&BASIC_AUTH)]), "", "User and password (RFC 7617)."),
+    key("forward_auth", OneOf(&[OFF, Kind::Table(&FORWARD_AUTH)]), "", "Another server decides who may pass."),
+    key("cors", OneOf(&[OFF, Kind::Table(&CORS)]), "", "Cross-origin requests."),
     key("timeouts", Kind::Table(&TIMEOUTS), "", "Deadlines of a request."),
     key("limits", Kind::Table(&LIMITS), "", "Bounds of a request."),
     key("upgrade", UPGRADE, "['websocket']", "Protocols a client may switch to with `Upgrade`."),
@@ -52,25 +52,25 @@ static CLIENT_AUTH: Table = Table { other: None, keys: &[
 #[rustfmt::skip]
 static ROUTE: Table = Table { other: None, keys: &[
     key("path", Text("a path"), "", "An exact path, or a prefix of whole segments: \"/api/*\"."),
-    later("path_regex", Text("a regular expression"), "", "A path, anchored at both ends."),
-    later("methods", List(&Text("a method")), "", "Methods the route is for."),
-    later("headers", Map("a header name", &Text("a value")), "", "Request fields the route is for; \"*\" is any value."),
-    later("query", Map("a parameter", &Text("a value")), "", "Query parameters the route is for; \"*\" is any value."),
-    later("client_ip", NETWORKS, "", "Client networks the route is for."),
+    key("path_regex", Text("a regular expression"), "", "A path, anchored at both ends."),
+    key("methods", List(&Text("a method")), "", "Methods the route is for."),
+    key("headers", Map("a header name", &Text("a value")), "", "Request fields the route is for; \"*\" is any value."),
+    key("query", Map("a parameter", &Text("a value")), "", "Query parameters the route is for; \"*\" is any value."),
+    key("client_ip", NETWORKS, "", "Client networks the route is for."),
     key("strip_prefix", Text("a path"), "", "Removed from the front of the path before it is forwarded."),
-    later("rewrite", Text("a path"), "", "The path a backend gets."),
+    key("rewrite", Text("a path"), "", "The path a backend gets; {path} and groups of path_regex are filled in."),
     key("proxy", TARGET, "", "The one server requests go to."),
     key("upstream", Text("the name of an upstream"), "", "The upstream requests go to."),
     key("redirect", OneOf(&[Text("a URL or path"), Kind::Table(&REDIRECT)]), "", "Answer with a redirect."),
     key("respond", Kind::Table(&RESPOND), "", "Answer with a fixed response."),
-    later("hsts", OneOf(&[OFF, Kind::Table(&HSTS)]), "", "Strict-Transport-Security (RFC 6797)."),
-    later("compress", COMPRESS, "false", "Response compression."),
-    later("allow", NETWORKS, "", "Client networks let in; the rest is refused."),
-    later("deny", NETWORKS, "", "Client networks refused."),
-    later("rate_limit", OneOf(&[OFF, Kind::Table(&RATE_LIMIT)]), "", "Requests over time."),
-    later("basic_auth", Kind::Table(&BASIC_AUTH), "", "User and password (RFC 7617)."),
-    later("forward_auth", Kind::Table(&FORWARD_AUTH), "", "Another server decides who may pass."),
-    later("cors", Kind::Table(&CORS), "", "Cross-origin requests."),
+    key("hsts", OneOf(&[OFF, Kind::Table(&HSTS)]), "", "Strict-Transport-Security (RFC 6797)."),
+    key("compress", COMPRESS, "false", "Response compression."),
+    key("allow", NETWORKS, "", "Client networks let in; the rest is refused."),
+    key("deny", NETWORKS, "", "Client networks refused."),
+    key("rate_limit", OneOf(&[OFF, Kind::Table(&RATE_LIMIT)]), "", "Requests over time."),
+    key("basic_auth", OneOf(&[OFF, Kind::Table(&BASIC_AUTH)]), "", "User and password (RFC 7617)."),
+    key("forward_auth", OneOf(&[OFF, Kind::Table(&FORWARD_AUTH)]), "", "Another server decides who may pass."),
+    key("cors", OneOf(&[OFF, Kind::Table(&CORS)]), "", "Cross-origin requests."),
     key("timeouts", Kind::Table(&TIMEOUTS), "", "Deadlines of a request."),
     key("limits", Kind::Table(&LIMITS), "", "Bounds of a request."),
     key("upgrade", UPGRADE, "['websocket']", "Protocols a client may switch to with `Upgrade`."),
@@ -79,7 +79,7 @@ static ROUTE: Table = Table { other: None, keys: &[
 
 #[rustfmt::skip]
 static REDIRECT: Table = Table { other: None, keys: &[
-    key("to", Text("a URL or path"), "", "Where to; {path}, {query} and {host} are filled in."),
+    key("to", Text("a URL or path"), "", "Where to; {path}, {query}, {host} and groups of path_regex are filled in."),
     key("status", Integer { min: 0, max: 999 }, "308", "301, 302, 303, 307 or 308."),
 ] };
 
@@ -105,7 +105,7 @@ static HEADER_RULES: Table = Table { other: None, keys: &[
 
 #[rustfmt::skip]
 static HSTS: Table = Table { other: None, keys: &[
-    key("max_age", DURATION, "'1y'", "How long a browser remembers."),
+    key("max_age", OneOf(&[DURATION, Integer { min: 0, max: 0 }]), "'1y'", "How long a browser remembers; 0 makes it forget."),
     key("include_subdomains", Bool, "false", "Subdomains too."),
     key("preload", Bool, "false", "The owner asks for the browsers' built-in list."),
 ] };
@@ -120,7 +120,7 @@ static RATE_LIMIT: Table = Table { other: None, keys: &[
 
 #[rustfmt::skip]
 static BASIC_AUTH: Table = Table { other: None, keys: &[
-    key("realm", Text("a realm"), "", "The realm a browser shows."),
+    key("realm", Text("a realm"), "'restricted'", "The realm a browser shows."),
     key("users_file", Text("a file"), "", "Users and password hashes, as htpasswd writes them."),
 ] };
 

@@ -120,7 +120,7 @@ static DEFAULTS: Table = Table { other: None, keys: &[
     key("http", PLAIN, "'redirect'", "What the plain door does for a site."),
     key("trusted_proxies", NETWORKS, "[]", "Networks whose forwarding headers are believed."),
     key("forwarded", FORWARDED, "'x-forwarded'", "Which forwarding headers a backend gets."),
-    later("compress", COMPRESS, "false", "Response compression."),
+    key("compress", COMPRESS, "false", "Response compression."),
     key("timeouts", Kind::Table(&TIMEOUTS), "", "Deadlines of a request."),
     key("limits", Kind::Table(&LIMITS), "", "Bounds of a request."),
 ] };
