@@ -82,6 +82,14 @@ impl Checker<'_> {
         let output = match table.get("output").and_then(|node| Some((node, node.text()?))) {
             None | Some((_, "stdout")) => LogOutput::Stdout,
             Some((_, "stderr")) => LogOutput::Stderr,
+            Some((node, "off")) => {
+                let diagnostic = Diagnostic::error("log-output-off", "`output` names where the log goes")
+                    .label("would be a file of this name")
+                    .help("to write none: access_log = \"off\"")
+                    .help("for a file of this name: output = \"./off\"");
+                self.report(diagnostic, node.at);
+                LogOutput::Stdout
+            }
             Some((node, path)) => LogOutput::File(self.path(node, path)),
         };
         let mut redact = Redact::default();
