@@ -11,7 +11,7 @@ use crate::config::{Config, SiteTls, Upstream};
 use crate::filter::door::HttpsDoor;
 use crate::filter::{self, Chain, Chains};
 use crate::route::Router;
-use crate::tls::{CertStore, ClientTls, DevAuthority, Roots, is_local};
+use crate::tls::{CertStore, Challenges, ClientTls, DevAuthority, Managed, Roots, is_local};
 use crate::upstream::{Cluster, Gate};
 
 /// What all workers share.
@@ -20,6 +20,8 @@ pub struct Snapshot {
     pub config: Config,
     /// There is a TLS listener, and these are its certificates.
     pub certs: Option<Arc<CertStore>>,
+    /// Where ACME looks after a certificate: the answers to its challenges.
+    pub challenges: Option<Arc<Challenges>>,
     /// The TLS door, where there is one.
     pub https: Option<HttpsDoor>,
     /// Of each site: its certificate is from the development CA.
@@ -44,17 +46,18 @@ impl Snapshot {
     pub fn build(
         config: Config,
         dev: &DevAuthority,
+        managed: &Managed,
         bound: Option<u16>,
         builtin: Option<SocketAddr>,
     ) -> Result<Snapshot, Vec<Diagnostic>> {
         let has_https = config.listeners.iter().any(|listener| listener.tls);
-        let certs = has_https.then(|| CertStore::build(&config, dev)).transpose();
+        let certs = has_https.then(|| CertStore::build(&config, dev, managed)).transpose();
         let port = config.public_https_port.or(bound).filter(|port| *port != 443);
         let https = has_https.then_some(HttpsDoor { port });
         let dev = config.sites.iter().map(|site| match site.tls {
             SiteTls::Dev => true,
             SiteTls::Auto => is_local(&site.host.to_string()),
-            SiteTls::Off | SiteTls::Files(_) => false,
+            SiteTls::Off | SiteTls::Acme | SiteTls::Files(_) => false,
         });
         let dev: Vec<bool> = dev.collect();
         let (chains, mut problems) = chains(&config, &dev);
@@ -75,7 +78,8 @@ impl Snapshot {
             upstream.max_requests.map(|limits| Arc::new(Gate::new(limits, upstream.servers.len())))
         };
         let gates = config.upstreams.iter().map(gate).collect();
-        Ok(Snapshot { certs, https, dev, upstream_tls, warnings, chains, builtin, gates, config })
+        let challenges = certs.as_ref().and_then(|certs| certs.challenges().cloned());
+        Ok(Snapshot { certs, challenges, https, dev, upstream_tls, warnings, chains, builtin, gates, config })
     }
 
     /// The filters of a route.

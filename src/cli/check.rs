@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use super::{CONFIG, ConfigFile, find, report};
 use crate::config::{self, Loaded};
 use crate::snapshot::Snapshot;
-use crate::tls::{Access, DevAuthority};
+use crate::tls::{Access, DevAuthority, Managed};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -35,7 +35,7 @@ pub(super) fn main(arguments: &Arguments, color: bool) -> anyhow::Result<ExitCod
         config.upstreams.len(),
         config.listeners.len()
     );
-    let failed = match Snapshot::build(config, &DevAuthority::new(Access::ReadOnly), None, None) {
+    let failed = match Snapshot::build(config, &DevAuthority::new(Access::ReadOnly), &Managed::default(), None, None) {
         Ok(snapshot) => {
             warnings.extend(snapshot.certs.iter().flat_map(|certs| certs.warnings().iter().cloned()));
             warnings.extend(snapshot.warnings.iter().cloned());

@@ -2,6 +2,7 @@
 
 mod admin;
 mod ca;
+mod cert;
 mod check;
 mod demo;
 mod dev;
@@ -75,6 +76,10 @@ enum Command {
     #[command(after_help = "Examples:\n  vestibule ca path\n  vestibule ca print > root.crt\n  \
         curl --cacert \"$(vestibule ca path)\" https://localhost/")]
     Ca(ca::Arguments),
+    /// The certificates of a config: where they are from, how long they last, when they are renewed
+    #[command(after_help = "Examples:\n  vestibule cert list\n  vestibule cert show shop.example.com\n  \
+        vestibule cert show site.pem")]
+    Cert(cert::Arguments),
     /// Cause and remedy of a why-code
     #[command(after_help = "Examples:\n  vestibule why upstream.refused\n  vestibule why limit.body\n  vestibule why")]
     Why(why::Arguments),
@@ -108,6 +113,7 @@ pub fn main() -> ExitCode {
         Some(Command::Status(arguments)) => status::main(&arguments),
         Some(Command::Health(file)) => health::main(&file, color),
         Some(Command::Ca(arguments)) => ca::main(&arguments, color),
+        Some(Command::Cert(arguments)) => cert::main(&arguments, color),
         Some(Command::Why(arguments)) => why::main(&arguments),
     };
     result.unwrap_or_else(|error| {

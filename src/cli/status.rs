@@ -76,6 +76,10 @@ fn table(status: &Value) -> String {
             );
         }
     }
+    for cert in list("acme") {
+        let names: Vec<String> = cert["names"].as_array().into_iter().flatten().map(word).collect();
+        out += &format!("\ncertificate of {}: {}\n", names.join(", "), word(&cert["state"]));
+    }
     out += &format!("\n{} sites\n", list("sites").count());
     for site in list("sites").take(20) {
         out += &format!("{}\n", word(&site["host"]));

@@ -4,6 +4,7 @@
 //! A part that was reported is left out or replaced by its default; the caller throws the result away when there was
 //! an error.
 
+mod acme;
 mod actions;
 mod filters;
 mod globals;
@@ -39,9 +40,23 @@ pub(super) fn check(root: &Table, sources: &Sources, out: &mut Vec<Diagnostic>) 
     let dev_ca = checker.dev_ca(root.table("dev_ca").unwrap_or(&empty));
     let (defaults, sites, upstreams) = checker.sites(root);
     checker.doors(root, &listeners, public_https_port, &sites);
+    let acme = checker.acme(root, &listeners, &sites);
     let access_log = checker.access_log(root);
     let (log, server, admin) = (globals::log(root), globals::server(root), checker.admin(root));
-    Config { listeners, public_https_port, tls, dev_ca, defaults, sites, upstreams, access_log, log, admin, server }
+    Config {
+        listeners,
+        public_https_port,
+        tls,
+        dev_ca,
+        acme,
+        defaults,
+        sites,
+        upstreams,
+        access_log,
+        log,
+        admin,
+        server,
+    }
 }
 
 struct Checker<'a> {

@@ -5,6 +5,7 @@
 //! [`Diagnostic`]s: all problems at once, each with file, line, column, cause and fix. Nothing here opens a socket or a
 //! certificate.
 
+mod acme;
 mod check;
 mod decode;
 pub mod diagnostics;
@@ -32,6 +33,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use acme::*;
 pub use diagnostics::{Diagnostic, Problems, Severity};
 pub use filters::*;
 pub use load::{Loaded, from_env_sites, load, parse};
@@ -50,6 +52,8 @@ pub struct Config {
     pub public_https_port: Option<u16>,
     pub tls: Tls,
     pub dev_ca: DevCa,
+    /// Certificates from an ACME server, where `[acme]` is there.
+    pub acme: Option<Acme>,
     /// What holds before a site is known.
     pub defaults: Defaults,
     /// Sites in file order.

@@ -44,9 +44,11 @@ pub struct Site {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SiteTls {
     /// A file of `tls.certificates` if its SAN covers the host, else the development CA if the name is a local one, else
-    /// nothing (only [`UnknownHost::Default`] can serve it): known when the certificates are open.
+    /// ACME where `[acme]` is there, else nothing (only [`UnknownHost::Default`] can serve it): known when the
+    /// certificates are open.
     Auto,
     Dev,
+    Acme,
     Off,
     Files(CertFiles),
 }

@@ -14,7 +14,7 @@ use self::record::Record;
 pub use self::tally::Tally;
 use crate::config::{Action, HostPattern, Route, Site};
 use crate::error::Why;
-use crate::filter::{Chain, Notes, Verdict, Visit, door, headers as header_rules, redirect};
+use crate::filter::{Chain, Notes, Verdict, Visit, challenge, door, headers as header_rules, redirect};
 use crate::http::headers::{Client, prepare_request, via};
 use crate::http::respond::{self, Format};
 use crate::http::{ConnInfo, Handler, Request, Response};
@@ -93,6 +93,11 @@ impl Proxy {
     ) -> Result<Response, Stop> {
         if request.head.path() == HEALTH_PATH.as_bytes() && request.conn.ip().is_loopback() {
             return Ok(respond::own(200, "text/plain; charset=utf-8", "ready\n".into()));
+        }
+        if let Some(challenges) = &view.snapshot.challenges
+            && let Some(response) = challenge::answer(challenges, &request.conn, &request.head)
+        {
+            return Ok(response);
         }
         let asked = Asked::of(&request.head, &request.conn);
         let found = match view.router.find(&asked) {

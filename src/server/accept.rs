@@ -190,6 +190,10 @@ async fn handshake(
             None
         }
         Err(HandshakeError::Closed) => None,
+        Err(error @ HandshakeError::Challenge(_)) => {
+            tracing::debug!("{peer}: {error}");
+            None
+        }
         Err(error) => {
             tracing::info!("{peer}: TLS handshake on {}: {error}", door.local);
             None

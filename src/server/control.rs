@@ -9,12 +9,13 @@ use super::status::{self, Outcome};
 use super::watch::Watch;
 use super::worker::{Generation, Handle};
 use super::{BoundDoor, StartError, show, uses_builtin, worker};
+use crate::acme::Manager;
 use crate::config::{self, AccessLog as LogConfig, Config, Diagnostic, Loaded, Sources};
 use crate::http::serve::Protocols;
 use crate::net::listener;
 use crate::proxy::access_log::{AccessLog, Writer};
 use crate::snapshot::Snapshot;
-use crate::tls::{Acceptor, DevAuthority, Tickets};
+use crate::tls::{Acceptor, DevAuthority, Managed, Tickets};
 
 /// Where a configuration comes from.
 pub struct Source {
@@ -37,6 +38,8 @@ pub(super) struct Control {
     count: usize,
     dev: DevAuthority,
     tickets: Tickets,
+    managed: Managed,
+    acme: Manager,
     log: Option<AccessLog>,
     writer: Option<Writer>,
     source: Option<Source>,
@@ -55,7 +58,8 @@ impl Control {
     ) -> Result<Control, StartError> {
         let (dev, tickets) = (DevAuthority::default(), Tickets::new().map_err(StartError::Tls)?);
         let Loaded { config, sources, .. } = loaded;
-        let snapshot = build(config, None, &doors, &dev)?;
+        let managed = Managed::default();
+        let snapshot = build(config, None, &doors, &dev, &managed)?;
         let (log, writer) = open_log(&snapshot.config)?;
         let mut control = Control {
             watch: Watch::new(&snapshot.config),
@@ -68,12 +72,15 @@ impl Control {
             count,
             dev,
             tickets,
+            managed,
+            acme: Manager::default(),
             log,
             writer,
             source,
             started: (SystemTime::now(), Instant::now()),
             last_reload: None,
         };
+        control.manage();
         let generations = control.generations()?;
         let max = super::capability::max_connections(&control.snapshot.config.server, count);
         control.workers =
@@ -139,7 +146,8 @@ impl Control {
         let Loaded { config, sources, .. } = self.read()?;
         let changes = super::changes::between(&self.snapshot.config, &config);
         let doors = self.open_doors(&config)?;
-        build(config, Some(&self.snapshot), &doors, &self.dev).map_err(|error| text(&error, &sources))?;
+        build(config, Some(&self.snapshot), &doors, &self.dev, &self.managed)
+            .map_err(|error| text(&error, &sources))?;
         Ok(format!("would become generation {}: {changes}", self.generation + 1))
     }
 
@@ -157,6 +165,7 @@ impl Control {
             running: self.started.1.elapsed(),
             last_reload: self.last_reload.as_ref(),
             listeners: self.doors.iter().map(listener).collect(),
+            managed: self.snapshot.certs.as_ref().map_or(&[][..], |certs| certs.managed()),
         };
         status::json(&facts, &reports)
     }
@@ -164,7 +173,7 @@ impl Control {
     /// Serves the certificate files as they are now, when they have changed. What is half written changes nothing.
     pub fn look_at_files(&mut self) {
         let Some(settled) = self.watch.changed() else { return };
-        match build(self.snapshot.config.clone(), Some(&self.snapshot), &self.doors, &self.dev) {
+        match build(self.snapshot.config.clone(), Some(&self.snapshot), &self.doors, &self.dev, &self.managed) {
             Ok(snapshot) => {
                 self.watch.accept();
                 match self.adopt(snapshot) {
@@ -212,7 +221,8 @@ impl Control {
         let changes = super::changes::between(&self.snapshot.config, &config);
         let doors = self.open_doors(&config)?;
         let render = |error: &StartError| text(error, &sources);
-        let snapshot = build(config, Some(&self.snapshot), &doors, &self.dev).map_err(|error| render(&error))?;
+        let snapshot =
+            build(config, Some(&self.snapshot), &doors, &self.dev, &self.managed).map_err(|error| render(&error))?;
         let (log, writer) = match snapshot.config.access_log == self.snapshot.config.access_log {
             true => (self.log.as_ref().map(|log| log.with_sites(site_names(&snapshot.config))), None),
             false => open_log(&snapshot.config).map_err(|error| render(&error))?,
@@ -259,6 +269,7 @@ impl Control {
         match self.generations() {
             Ok(generations) => {
                 self.generation += 1;
+                self.manage();
                 for (worker, generation) in self.workers.iter().zip(generations) {
                     worker.adopt(generation);
                 }
@@ -269,6 +280,13 @@ impl Control {
                 Err(error)
             }
         }
+    }
+
+    /// Hands the certificates that ACME looks after to its thread; those of the state folder are served at once.
+    fn manage(&mut self) {
+        let certs = self.snapshot.certs.as_ref().map_or(&[][..], |certs| certs.managed());
+        self.managed.retain(certs);
+        self.acme.adopt(self.snapshot.config.acme.as_ref(), certs, self.managed.challenges());
     }
 
     /// The acceptor of each door.
@@ -327,6 +345,7 @@ fn build(
     before: Option<&Snapshot>,
     doors: &[BoundDoor],
     dev: &DevAuthority,
+    managed: &Managed,
 ) -> Result<Arc<Snapshot>, StartError> {
     let builtin = match before.and_then(|before| before.builtin) {
         Some(running) => Some(running),
@@ -336,7 +355,7 @@ fn build(
         None => None,
     };
     let https = doors.iter().find(|door| config.listeners[door.listener].tls).map(|door| door.local.port());
-    let mut snapshot = Snapshot::build(config, dev, https, builtin).map_err(StartError::Config)?;
+    let mut snapshot = Snapshot::build(config, dev, managed, https, builtin).map_err(StartError::Config)?;
     if let Some(before) = before {
         snapshot.inherit(before);
     }

@@ -1,5 +1,6 @@
 //! What the running proxy says of itself.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
@@ -8,6 +9,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::config::Config;
 use crate::proxy::Tally;
+use crate::tls::ManagedCert;
 use crate::upstream::ServerState;
 
 /// What one worker reports.
@@ -35,6 +37,8 @@ pub(super) struct Facts<'a> {
     pub last_reload: Option<&'a Outcome>,
     /// `name address` of each door.
     pub listeners: Vec<(String, String)>,
+    /// The certificates that ACME looks after.
+    pub managed: &'a [Arc<ManagedCert>],
 }
 
 /// The status as JSON. A worker that does not answer is `null`.
@@ -94,6 +98,7 @@ pub(super) fn json(facts: &Facts<'_>, reports: &[Option<Report>]) -> String {
         "responses": { "2xx": by_class[2], "3xx": by_class[3], "4xx": by_class[4], "5xx": by_class[5] },
         "workers": workers,
         "sites": sites,
+        "acme": facts.managed.iter().map(|cert| json!({ "names": cert.names(), "state": &*cert.state() })).collect::<Vec<_>>(),
         "upstreams": upstreams,
     });
     format!("{value:#}\n")

@@ -5,13 +5,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::ready;
 
-use rustls::server::{Accepted, Acceptor as HelloReader};
+use rustls::server::{Accepted, Acceptor as HelloReader, ClientHello};
 use rustls::{CipherSuite, HandshakeKind, ProtocolVersion, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_rustls::StartHandshake;
 use tokio_rustls::server::TlsStream;
 
 use super::handshake_error::HandshakeError;
+use super::managed::ACME_TLS;
 use super::{CIPHER_SUITES, CertStore, Tickets, server_config};
 use crate::config;
 
@@ -25,6 +26,8 @@ const HANDSHAKE_RECORD: u8 = 22;
 
 /// RFC 8446 section 6.2: a message that cannot be read.
 const DECODE_ERROR: u8 = 50;
+/// RFC 8446 section 6.2: the server cannot go on for a reason of its own.
+const INTERNAL_ERROR: u8 = 80;
 /// RFC 6066 section 3: the server name is one nobody serves.
 const UNRECOGNIZED_NAME: u8 = 112;
 /// RFC 8446 section 9.2: a server name is needed.
@@ -98,9 +101,15 @@ impl Acceptor {
             Err(Hello::Io(error)) => return Err(HandshakeError::of_io(error)),
         };
         let hello = accepted.client_hello();
+        if let Some(config) = self.challenge(&hello) {
+            return Err(show_challenge(accepted, io, config).await);
+        }
         if !self.certs.serves(hello.server_name()) {
             let (alert, error) = match hello.server_name() {
-                Some(name) => (UNRECOGNIZED_NAME, HandshakeError::UnknownHost(name.into())),
+                Some(name) => match self.certs.pending(name) {
+                    Some(state) => (INTERNAL_ERROR, HandshakeError::NoCertificateYet { name: name.into(), state }),
+                    None => (UNRECOGNIZED_NAME, HandshakeError::UnknownHost(name.into())),
+                },
                 None => (MISSING_EXTENSION, HandshakeError::NoServerName),
             };
             let _ = io.write_all(&fatal(alert)).await;
@@ -113,6 +122,31 @@ impl Acceptor {
         let stream = finish.await.map_err(HandshakeError::of_io)?;
         let facts = facts(stream.get_ref().1);
         Ok((stream, facts))
+    }
+
+    /// The answer to a challenge tls-alpn-01, where this is one and it is open: such a client offers `acme-tls/1` alone
+    /// (RFC 8737 section 3).
+    fn challenge(&self, hello: &ClientHello<'_>) -> Option<Arc<ServerConfig>> {
+        let challenges = self.certs.challenges()?;
+        let mut offered = hello.alpn()?;
+        let alone = offered.next() == Some(ACME_TLS) && offered.next().is_none();
+        if alone { challenges.tls(hello.server_name()?) } else { None }
+    }
+}
+
+/// Finishes the handshake of an ACME server that checks a name; nothing is said on such a connection.
+async fn show_challenge<IO>(accepted: Accepted, io: IO, config: Arc<ServerConfig>) -> HandshakeError<IO>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let name = accepted.client_hello().server_name().unwrap_or_default().into();
+    match StartHandshake::from_parts(accepted, io).into_stream(config).await {
+        Ok(mut stream) => {
+            // The other side has seen what it wanted.
+            let _ = stream.shutdown().await;
+            HandshakeError::Challenge(name)
+        }
+        Err(error) => HandshakeError::of_io(error),
     }
 }
 

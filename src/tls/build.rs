@@ -10,6 +10,8 @@ use rustls::sign::CertifiedKey;
 use super::certs::{CertStore, Source};
 use super::dev_leaves::{DevAuthority, DevLeaves};
 use super::load::{self, Loaded};
+use super::managed::Managed;
+use super::managed_hosts;
 use super::names;
 use crate::config::diagnostics::{Diagnostic, Severity};
 use crate::config::{CertFiles, Config, HostPattern, Site, SiteTls, UnknownHost};
@@ -20,11 +22,11 @@ impl CertStore {
     ///
     /// # Errors
     /// Every problem found, warnings too, where at least one is an error.
-    pub fn build(config: &Config, dev: &DevAuthority) -> Result<CertStore, Vec<Diagnostic>> {
+    pub fn build(config: &Config, dev: &DevAuthority, managed: &Managed) -> Result<CertStore, Vec<Diagnostic>> {
         if !config.listeners.iter().any(|listener| listener.tls) {
             return Ok(CertStore::default());
         }
-        let mut builder = Builder::new(config);
+        let mut builder = Builder::new(config, managed);
         builder.load_certificates();
         for site in &config.sites {
             builder.add_site(site);
@@ -43,12 +45,15 @@ struct Builder<'a> {
     covered: HashMap<String, Arc<CertifiedKey>>,
     /// Hosts that get a development leaf, with their site.
     dev_hosts: Vec<(&'a HostPattern, &'a Site)>,
+    managed: &'a Managed,
+    /// Hosts of the site at hand whose certificate is ordered.
+    ordered: Vec<&'a HostPattern>,
     problems: Vec<Diagnostic>,
     now: i64,
 }
 
 impl<'a> Builder<'a> {
-    fn new(config: &'a Config) -> Self {
+    fn new(config: &'a Config, managed: &'a Managed) -> Self {
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Builder {
             config,
@@ -56,6 +61,8 @@ impl<'a> Builder<'a> {
             loaded: HashMap::new(),
             covered: HashMap::new(),
             dev_hosts: Vec::new(),
+            managed,
+            ordered: Vec::new(),
             problems: Vec::new(),
             now: i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX),
         }
@@ -97,7 +104,7 @@ impl<'a> Builder<'a> {
                 Some(loaded) => Some((files, loaded)),
                 None => return,
             },
-            SiteTls::Auto | SiteTls::Dev => None,
+            SiteTls::Auto | SiteTls::Dev | SiteTls::Acme => None,
         };
         if let Some((_, loaded)) = &files {
             self.store.site_default.get_or_insert_with(|| loaded.key.clone());
@@ -109,19 +116,45 @@ impl<'a> Builder<'a> {
                     Some(Source::Files(loaded.key.clone()))
                 }
                 None if site.tls == SiteTls::Dev => self.dev(host, site, Source::Dev),
+                None if site.tls == SiteTls::Acme => self.acme(host, site),
                 None => self.auto(host, site),
             };
-            match (host, source) {
-                (_, None) => {}
-                (HostPattern::Exact(name), Some(source)) => {
-                    self.store.exact.insert(names::normalize(name).into(), source);
-                }
-                (HostPattern::Wildcard(base), Some(source)) => {
-                    self.store.wildcard_sites.insert(names::normalize(base).into(), source);
-                }
-                (HostPattern::Any, source) => self.store.any_site = source,
+            if let Some(source) = source {
+                self.serve(host, source);
             }
         }
+        let ordered = std::mem::take(&mut self.ordered);
+        if ordered.is_empty() {
+            return;
+        }
+        let all: Vec<String> = ordered.iter().map(|host| names::normalize(&host.to_string()).into_owned()).collect();
+        let cert = self.managed.cert(&all);
+        for host in ordered {
+            self.serve(host, Source::Managed(cert.clone()));
+        }
+        self.store.managed.push(cert);
+        self.store.challenges = Some(self.managed.challenges().clone());
+    }
+
+    fn serve(&mut self, host: &HostPattern, source: Source) {
+        match host {
+            HostPattern::Exact(name) => {
+                self.store.exact.insert(names::normalize(name).into(), source);
+            }
+            HostPattern::Wildcard(base) => {
+                self.store.wildcard_sites.insert(names::normalize(base).into(), source);
+            }
+            HostPattern::Any => self.store.any_site = Some(source),
+        }
+    }
+
+    /// `tls = "acme"`: noted for the order of the site.
+    fn acme(&mut self, host: &'a HostPattern, site: &'a Site) -> Option<Source> {
+        match managed_hosts::check(host, site) {
+            Ok(()) => self.ordered.push(host),
+            Err(problem) => self.problems.push(*problem),
+        }
+        None
     }
 
     fn dev(&mut self, host: &'a HostPattern, site: &'a Site, source: Source) -> Option<Source> {
@@ -129,7 +162,7 @@ impl<'a> Builder<'a> {
         Some(source)
     }
 
-    /// `tls = "auto"`: a file that covers the host, the development CA for a local name, else an error.
+    /// `tls = "auto"`: a file that covers the host, the development CA for a local name, ACME, else an error.
     fn auto(&mut self, host: &'a HostPattern, site: &'a Site) -> Option<Source> {
         let some_certificate = !self.config.tls.certificates.is_empty();
         match host {
@@ -153,8 +186,12 @@ impl<'a> Builder<'a> {
             HostPattern::Any if some_certificate => return Some(Source::Auto),
             HostPattern::Any => return self.dev(host, site, Source::Auto),
         }
+        if managed_hosts::fits(host, self.config) {
+            self.ordered.push(host);
+            return None;
+        }
         if !(some_certificate && self.config.tls.unknown_host == UnknownHost::Default) {
-            self.problems.push(no_certificate(host, site, self.config));
+            self.problems.push(managed_hosts::no_certificate(host, site, self.config));
         }
         // Under `unknown_host = "default"` the host is one of the unknown ones.
         None
@@ -234,22 +271,6 @@ impl<'a> Builder<'a> {
         self.store.warnings = self.problems;
         Ok(self.store)
     }
-}
-
-fn no_certificate(host: &HostPattern, site: &Site, config: &Config) -> Diagnostic {
-    let listed = config.tls.certificates.len();
-    let label = match listed {
-        0 => "no certificate file is configured, and this is not a local name".to_string(),
-        1 => "the one certificate under [tls] does not cover it, and this is not a local name".to_string(),
-        _ => format!("none of the {listed} certificates under [tls] covers it, and this is not a local name"),
-    };
-    Diagnostic::error("no-certificate", format!("no certificate for `{host}`"))
-        .at(&site.origin)
-        .label(label)
-        .help("name its files: tls = { cert = \"site.pem\", key = \"site.key\" } on this site")
-        .help("or list them for all sites: certificates = [{ cert = \"site.pem\", key = \"site.key\" }] under [tls]")
-        .help("or serve it without TLS: tls = \"off\"")
-        .help("or develop under a local name, such as `app.localhost`, which the development CA vouches for")
 }
 
 fn not_allowed(host: &HostPattern, site: &Site, config: &Config, dev: &DevLeaves) -> Diagnostic {

@@ -7,6 +7,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use super::dev_leaves::DevLeaves;
+use super::managed::{Challenges, ManagedCert};
 use super::names;
 use crate::config::UnknownHost;
 use crate::config::diagnostics::Diagnostic;
@@ -15,6 +16,8 @@ use crate::config::diagnostics::Diagnostic;
 #[derive(Debug, Clone)]
 pub(super) enum Source {
     Files(Arc<CertifiedKey>),
+    /// From an ACME server, when it is there.
+    Managed(Arc<ManagedCert>),
     /// A leaf of the development CA.
     Dev,
     /// A site of many names: a certificate that covers the name, else a development leaf for a local one.
@@ -41,17 +44,41 @@ pub struct CertStore {
     /// What a ClientHello without SNI gets where there is neither: the first certificate a site names.
     pub(super) site_default: Option<Arc<CertifiedKey>>,
     pub(super) dev: Option<Arc<DevLeaves>>,
+    /// What ACME looks after, by site.
+    pub(super) managed: Vec<Arc<ManagedCert>>,
+    /// Where something is managed: the answers to its challenges.
+    pub(super) challenges: Option<Arc<Challenges>>,
     pub(super) warnings: Vec<Diagnostic>,
 }
 
 /// The answer for one name, before a development leaf is made.
 enum Found<'a> {
     Key(&'a Arc<CertifiedKey>),
+    Managed(&'a Arc<ManagedCert>),
     Leaf(&'a DevLeaves),
     Nothing,
 }
 
+/// Where the certificate of a host comes from, for a person.
+#[derive(Debug, Clone)]
+pub enum Provenance {
+    /// A file, and its leaf.
+    File(Arc<CertifiedKey>),
+    DevCa,
+    Acme(Arc<ManagedCert>),
+}
+
 impl CertStore {
+    /// Where the certificate of a host comes from; a wildcard host is written as it is. `None`: it has none.
+    pub fn provenance(&self, host: &str) -> Option<Provenance> {
+        match self.find(&names::normalize(host)) {
+            Found::Key(key) => Some(Provenance::File(key.clone())),
+            Found::Managed(cert) => Some(Provenance::Acme(cert.clone())),
+            Found::Leaf(_) => Some(Provenance::DevCa),
+            Found::Nothing => None,
+        }
+    }
+
     /// What is wrong but served all the same: expired certificates, readable keys, names not covered.
     pub fn warnings(&self) -> &[Diagnostic] {
         &self.warnings
@@ -63,6 +90,7 @@ impl CertStore {
         let name = names::normalize(sni);
         match self.find(&name) {
             Found::Key(key) => Some(key.clone()),
+            Found::Managed(cert) => cert.key(),
             Found::Leaf(dev) => dev.leaf(&name),
             Found::Nothing => None,
         }
@@ -71,7 +99,11 @@ impl CertStore {
     /// Whether [`CertStore::resolve`] has an answer, without making a leaf for it.
     pub fn serves(&self, sni: Option<&str>) -> bool {
         match sni {
-            Some(sni) => !matches!(self.find(&names::normalize(sni)), Found::Nothing),
+            Some(sni) => match self.find(&names::normalize(sni)) {
+                Found::Nothing => false,
+                Found::Managed(cert) => cert.is_there(),
+                Found::Key(_) | Found::Leaf(_) => true,
+            },
             None => self.default.is_some() || self.dev_default.is_some() || self.site_default.is_some(),
         }
     }
@@ -85,8 +117,27 @@ impl CertStore {
         }
         match (self.find(&a), self.find(&b)) {
             (Found::Key(a), Found::Key(b)) => Arc::ptr_eq(a, b),
+            (Found::Managed(a), Found::Managed(b)) => Arc::ptr_eq(a, b),
             _ => false,
         }
+    }
+
+    /// What is being done about the certificate of a host that has none yet.
+    pub(super) fn pending(&self, sni: &str) -> Option<Arc<str>> {
+        match self.find(&names::normalize(sni)) {
+            Found::Managed(cert) if !cert.is_there() => Some(cert.state()),
+            _ => None,
+        }
+    }
+
+    /// The certificates that ACME looks after.
+    pub fn managed(&self) -> &[Arc<ManagedCert>] {
+        &self.managed
+    }
+
+    /// The answers to challenges, where a site has its certificate by ACME.
+    pub fn challenges(&self) -> Option<&Arc<Challenges>> {
+        self.challenges.as_ref()
     }
 
     fn without_sni(&self) -> Option<Arc<CertifiedKey>> {
@@ -127,6 +178,7 @@ impl CertStore {
     fn of_source<'a>(&'a self, source: &'a Source, name: &str, any: bool) -> Found<'a> {
         match source {
             Source::Files(key) => Found::Key(key),
+            Source::Managed(cert) => Found::Managed(cert),
             Source::Dev => self.leaves(name).map_or(Found::Nothing, Found::Leaf),
             Source::Auto => match (self.covering(name), self.leaves(name), self.fallback(any)) {
                 (Some(key), _, _) | (None, None, Some(key)) => Found::Key(key),

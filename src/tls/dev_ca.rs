@@ -3,7 +3,6 @@
 //! The root's key never leaves the machine, and whoever steals it can still not pose as a public site: its critical name
 //! constraints (RFC 5280 section 4.2.1.10) permit local domains and private addresses only, and clients enforce them.
 
-use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +17,7 @@ use time::OffsetDateTime;
 use x509_parser::extensions::GeneralName;
 
 use super::names::{self, LOCAL_DOMAINS};
+use super::private_files::state_folder;
 use super::root_files::{self, Problem, RootPem};
 use crate::config;
 use crate::config::diagnostics::Diagnostic;
@@ -174,23 +174,7 @@ pub fn root_pem(settings: &config::DevCa) -> Result<String, Box<Diagnostic>> {
 }
 
 fn root_dir(settings: &config::DevCa) -> Option<PathBuf> {
-    settings.dir.clone().or_else(|| auto_dir(|name| std::env::var_os(name)))
-}
-
-/// The folder of "auto": the state folder of a container or a service, else the user's data folder (XDG base directory
-/// specification: a relative path is ignored).
-fn auto_dir(var: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    let folder = |name: &str| {
-        // systemd lists several folders with colons; the first is ours.
-        let value = var(name)?.into_string().ok()?;
-        let first = PathBuf::from(value.split(':').next()?);
-        first.is_absolute().then_some(first)
-    };
-    folder("VESTIBULE_STATE_DIR")
-        .or_else(|| folder("STATE_DIRECTORY"))
-        .map(|dir| dir.join("ca"))
-        .or_else(|| folder("XDG_DATA_HOME").map(|dir| dir.join("vestibule/ca")))
-        .or_else(|| folder("HOME").map(|dir| dir.join(".local/share/vestibule/ca")))
+    settings.dir.clone().or_else(|| state_folder("ca"))
 }
 
 fn broken(dir: &Path, why: &str) -> Diagnostic {
@@ -263,26 +247,4 @@ fn random_serial() -> Result<SerialNumber, String> {
     // Positive and of full length (RFC 5280 section 4.1.2.2).
     bytes[0] = (bytes[0] & 0x7f) | 0x40;
     Ok(SerialNumber::from(bytes.to_vec()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_folder_of_auto_is_the_state_folder_before_the_users_own() {
-        let all = [
-            ("VESTIBULE_STATE_DIR", "/state"),
-            ("STATE_DIRECTORY", "/var/lib/a:/var/lib/b"),
-            ("XDG_DATA_HOME", "/home/u/data"),
-            ("HOME", "/home/u"),
-        ];
-        let expected = ["/state/ca", "/var/lib/a/ca", "/home/u/data/vestibule/ca", "/home/u/.local/share/vestibule/ca"];
-        for (skipped, expected) in expected.iter().enumerate() {
-            let known = |name: &str| all[skipped..].iter().find(|(key, _)| *key == name).map(|(_, v)| v.into());
-            assert_eq!(auto_dir(known), Some(PathBuf::from(expected)));
-        }
-        assert_eq!(auto_dir(|_| None), None);
-        assert_eq!(auto_dir(|_| Some("relative".into())), None);
-    }
 }

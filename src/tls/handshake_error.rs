@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use rustls::AlertDescription;
 
@@ -9,6 +10,10 @@ use rustls::AlertDescription;
 pub enum HandshakeError<IO> {
     /// Nobody serves this server name; `unrecognized_name` was sent.
     UnknownHost(Box<str>),
+    /// The certificate of this host is still to come; `internal_error` was sent. The state is what is being done about it.
+    NoCertificateYet { name: Box<str>, state: Arc<str> },
+    /// No failure: an ACME server has seen the answer to its challenge for this name (RFC 8737).
+    Challenge(Box<str>),
     /// The client named no server, and there is no certificate for that; `missing_extension` was sent.
     NoServerName,
     /// The client broke off with an alert.
@@ -50,6 +55,10 @@ impl<IO> fmt::Display for HandshakeError<IO> {
             HandshakeError::UnknownHost(name) => {
                 write!(f, "no site for {name:?} (alert unrecognized_name sent)")
             }
+            HandshakeError::NoCertificateYet { name, state } => {
+                write!(f, "no certificate for {name:?} yet (alert internal_error sent): {state}")
+            }
+            HandshakeError::Challenge(name) => write!(f, "the ACME server has checked {name:?} by tls-alpn-01"),
             HandshakeError::NoServerName => {
                 f.write_str("the client named no server (SNI), and no certificate serves that")
             }
@@ -124,8 +133,13 @@ mod tests {
 
     #[test]
     fn each_error_is_one_clear_line() {
-        let table: [(Error, &str); 9] = [
+        let table: [(Error, &str); 11] = [
             (Error::UnknownHost("x.test".into()), "no site for \"x.test\" (alert unrecognized_name sent)"),
+            (
+                Error::NoCertificateYet { name: "x.example.com".into(), state: "it is being ordered".into() },
+                "no certificate for \"x.example.com\" yet (alert internal_error sent): it is being ordered",
+            ),
+            (Error::Challenge("x.example.com".into()), "the ACME server has checked \"x.example.com\" by tls-alpn-01"),
             (
                 Error::ClientAlert(AlertDescription::UnknownCA),
                 "the client does not trust the issuer of this certificate (alert unknown_ca)",

@@ -1,7 +1,8 @@
 //! TLS towards clients: which certificate, which parameters, and the handshake. TLS towards servers: [`ClientTls`].
 //!
 //! A generation of the config has one [`CertStore`]; every TLS listener has an [`Acceptor`] over it. What outlives a
-//! generation is the [`Tickets`] (so that a reload costs no resumption) and the [`DevAuthority`].
+//! generation is the [`Tickets`] (so that a reload costs no resumption), the [`DevAuthority`], and the certificates that ACME looks
+//! after ([`Managed`]).
 
 mod accept;
 mod build;
@@ -9,11 +10,15 @@ mod certs;
 mod client;
 mod dev_ca;
 mod dev_leaves;
+mod facts;
 mod handshake_error;
 mod hints;
 mod load;
+mod managed;
+mod managed_hosts;
 mod names;
 mod pem;
+pub mod private_files;
 mod root_files;
 #[cfg(test)]
 mod tests;
@@ -29,11 +34,13 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{SupportedCipherSuite, SupportedProtocolVersion};
 
 pub use accept::{Acceptor, TlsFacts};
-pub use certs::CertStore;
+pub use certs::{CertStore, Provenance};
 pub use client::{ClientTls, Connector, Roots, is_alert, server_name};
 pub use dev_ca::{Access, DevCa, root_path, root_pem};
 pub use dev_leaves::DevAuthority;
+pub use facts::CertFacts;
 pub use handshake_error::HandshakeError;
+pub use managed::{Challenges, Live, Managed, ManagedCert, ServedCert};
 pub use names::{CertNames, dns_matches, is_local, normalize};
 
 /// AEAD suites with forward secrecy only, in our order: AES-128 with SHA-256 first. A full handshake costs a quarter less

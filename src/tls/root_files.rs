@@ -3,9 +3,11 @@
 //! Two processes that start at once must end with one root. Reading needs no lock; writing happens under an advisory lock
 //! on `root.lock`, which the system gives back when a process dies.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
+
+use super::private_files::{create_folder, open_lock, write};
 
 pub(super) const CERT: &str = "root.crt";
 pub(super) const KEY: &str = "root.key";
@@ -47,9 +49,7 @@ pub(super) fn open_or_create(dir: &Path, make: impl Fn() -> Result<RootPem, Stri
         return Ok(root);
     }
     create_folder(dir).map_err(Problem::Io)?;
-    let lock = private(OpenOptions::new().write(true).create(true).truncate(false))
-        .open(dir.join(LOCK))
-        .map_err(Problem::Io)?;
+    let lock = open_lock(&dir.join(LOCK)).map_err(Problem::Io)?;
     lock.lock().map_err(Problem::Io)?;
     // Another process may have been between its two files a moment ago: only what is seen under the lock counts.
     if let Some(root) = open(dir)? {
@@ -72,50 +72,4 @@ fn read(path: &Path) -> Result<Option<String>, Problem> {
         Ok(_) => Ok(Some(text)),
         Err(error) => Err(Problem::Broken(format!("{} cannot be read: {error}", path.display()))),
     }
-}
-
-/// Writes beside the name, forces it to disk and renames, so that no reader and no power cut meets half a file.
-fn write(dir: &Path, name: &str, text: &str) -> io::Result<()> {
-    let temporary = dir.join(format!("{name}.new"));
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = private(OpenOptions::new().write(true).create_new(true)).open(&temporary)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&temporary, dir.join(name))?;
-    sync_folder(dir)
-}
-
-#[cfg(unix)]
-fn private(options: &mut OpenOptions) -> &mut OpenOptions {
-    use std::os::unix::fs::OpenOptionsExt;
-    options.mode(0o600)
-}
-
-#[cfg(not(unix))]
-fn private(options: &mut OpenOptions) -> &mut OpenOptions {
-    options
-}
-
-#[cfg(unix)]
-fn create_folder(dir: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
-}
-
-#[cfg(not(unix))]
-fn create_folder(dir: &Path) -> io::Result<()> {
-    fs::create_dir_all(dir)
-}
-
-#[cfg(unix)]
-fn sync_folder(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
-}
-
-#[cfg(not(unix))]
-fn sync_folder(_dir: &Path) -> io::Result<()> {
-    Ok(())
 }

@@ -12,6 +12,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("h1", 3),
     ("tls", 3),
     ("http", 4),
+    ("acme", 4),
     ("upstream", 5),
     ("filter", 6),
     ("route", 7),

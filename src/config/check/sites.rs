@@ -151,6 +151,7 @@ impl Checker<'_> {
         let Some(node) = table.get("tls") else { return SiteTls::Auto };
         match (&node.value, node.text()) {
             (_, Some("dev")) => SiteTls::Dev,
+            (_, Some("acme")) => SiteTls::Acme,
             (_, Some("off")) => SiteTls::Off,
             (Value::Table(_), _) => self.cert_files(node).map_or(SiteTls::Auto, SiteTls::Files),
             _ => SiteTls::Auto,

@@ -1,6 +1,6 @@
 //! The keys of a site and its routes, with the filters that may stand there.
 
-use super::Kind::{Bool, Choice, Integer, List, Map, OneOf, Text};
+use super::Kind::{Bool, Integer, List, Map, OneOf, Text};
 use super::tables::{COMPRESS, DURATION, FORWARDED, HEADER_NAMES, LIMITS, NETWORKS, OFF, PLAIN, TARGET, TIMEOUTS};
 use super::tables::{count, key, later, words};
 use super::{Kind, Table};
@@ -16,7 +16,7 @@ pub(in crate::config) static SITE: Table = Table { other: None, keys: &[
     key("upstream", Text("the name of an upstream"), "", "The upstream requests go to."),
     key("redirect", OneOf(&[Text("a URL or path"), Kind::Table(&REDIRECT)]), "", "Answer with a redirect."),
     key("respond", Kind::Table(&RESPOND), "", "Answer with a fixed response."),
-    key("tls", OneOf(&[Choice { now: &["auto", "dev", "off"], later: &["acme"] }, Kind::Table(&SITE_TLS)]), "'auto'", "Where the certificate comes from."),
+    key("tls", OneOf(&[words(&["auto", "dev", "acme", "off"]), Kind::Table(&SITE_TLS)]), "'auto'", "Where the certificate comes from."),
     key("http", PLAIN, "'redirect'", "What the plain door does for the site."),
     key("hsts", OneOf(&[OFF, Kind::Table(&HSTS)]), "", "Strict-Transport-Security (RFC 6797)."),
     key("headers", Kind::Table(&HEADERS), "", "Header fields changed on the way."),

@@ -39,7 +39,7 @@ pub static ROOT: Table = Table { other: None, keys: &[
     key("listeners", Kind::Table(&LISTENERS), "", "The doors: addresses and what is spoken there."),
     key("tls", Kind::Table(&TLS), "", "TLS versions and certificates for all sites."),
     key("dev_ca", Kind::Table(&DEV_CA), "", "The development certificate authority."),
-    later("acme", Kind::Table(&ACME), "", "Certificates from an ACME server (RFC 8555)."),
+    key("acme", Kind::Table(&ACME), "", "Certificates from an ACME server (RFC 8555)."),
     key("defaults", Kind::Table(&DEFAULTS), "", "Settings every site starts from."),
     key("sites", Map("a host", &OneOf(&[PORT, Text("a target"), Kind::Table(&SITE)])), "", "The hosts served."),
     key("upstreams", Map("a name", &Kind::Table(&UPSTREAM)), "", "Named groups of servers."),
@@ -103,10 +103,12 @@ static ACME: Table = Table { other: None, keys: &[
     key("email", Text("a mail address"), "", "The contact of the account."),
     key("directory", Text("a URL"), "'letsencrypt'", "The server: letsencrypt, letsencrypt-staging, or a URL."),
     key("ca_root", Text("a file"), "", "A root to trust when talking to the server."),
-    key("challenges", List(&words(&["tls-alpn-01", "http-01"])), "['tls-alpn-01', 'http-01']", "Challenges, in order of preference."),
+    key("challenges", List(&words(&["tls-alpn-01", "http-01", "dns-01"])), "['tls-alpn-01', 'http-01']", "Challenges, in order of preference."),
     key("eab", Kind::Table(&EAB), "", "External account binding."),
     key("dns01_hook", List(&Text("a command")), "", "Called with present or cleanup, NAME and VALUE."),
     key("accept_terms", Bool, "false", "The terms of the server are accepted."),
+    key("profile", Text("a profile"), "", "The profile of certificate asked for, where the server offers several."),
+    key("ephemeral_ok", Bool, "false", "Orders from a public server although the state folder is lost at a restart."),
 ] };
 
 #[rustfmt::skip]

@@ -9,7 +9,7 @@ use rcgen::{KeyPair, SanType};
 use super::support::*;
 use crate::config::diagnostics::Severity;
 use crate::config::{self, SiteTls};
-use crate::tls::{Access, CertStore, DevAuthority, DevCa, root_path, root_pem};
+use crate::tls::{Access, CertStore, DevAuthority, DevCa, Managed, root_path, root_pem};
 
 fn open(settings: &config::DevCa) -> DevCa {
     let (ca, warning) = DevCa::open(settings, Access::CreateIfMissing).unwrap();
@@ -174,7 +174,7 @@ fn without_a_folder_to_write_to_the_root_lives_in_memory_and_one_warning_says_so
 fn a_check_makes_no_root() {
     let folder = Folder::new();
     let config = config(folder.0.path(), vec![], vec![site("app.localhost", SiteTls::Auto)]);
-    let store = CertStore::build(&config, &DevAuthority::new(Access::ReadOnly)).unwrap();
+    let store = CertStore::build(&config, &DevAuthority::new(Access::ReadOnly), &Managed::default()).unwrap();
     assert!(store.warnings().is_empty() && store.serves(Some("app.localhost")));
     assert!(!folder.path("ca").exists());
 }
@@ -184,7 +184,9 @@ fn a_leaf_is_made_once_and_kept_across_reloads_of_the_same_root() {
     let folder = Folder::new();
     let config = config(folder.0.path(), vec![], vec![site("*.app.localhost", SiteTls::Dev)]);
     let authority = DevAuthority::default();
-    let leaf = || CertStore::build(&config, &authority).unwrap().resolve(Some("a.app.localhost")).unwrap();
+    let leaf = || {
+        CertStore::build(&config, &authority, &Managed::default()).unwrap().resolve(Some("a.app.localhost")).unwrap()
+    };
     let first = leaf();
     assert!(Arc::ptr_eq(&first, &leaf()));
     fs::remove_dir_all(folder.path("ca")).unwrap();
@@ -230,15 +232,15 @@ fn a_lifetime_beyond_all_calendars_ends_with_the_root() {
 fn a_public_name_under_the_development_ca_is_an_error_until_its_domain_is_added() {
     let folder = Folder::new();
     let mut config = config(folder.0.path(), vec![], vec![site("app.corp.example", SiteTls::Dev)]);
-    let problems = CertStore::build(&config, &DevAuthority::default()).unwrap_err();
+    let problems = CertStore::build(&config, &DevAuthority::default(), &Managed::default()).unwrap_err();
     assert_eq!(codes(&problems), ["dev-name-not-local"]);
     assert!(text(&problems[0]).contains("extra_domains = [\"app.corp.example\"]"));
     // The root is there by now, without the domain.
     config.dev_ca.extra_domains = vec!["corp.example".into()];
-    let problems = CertStore::build(&config, &DevAuthority::default()).unwrap_err();
+    let problems = CertStore::build(&config, &DevAuthority::default(), &Managed::default()).unwrap_err();
     assert!(text(&problems[0]).contains("before it was added"), "{problems:?}");
     fs::remove_dir_all(folder.path("ca")).unwrap();
     config.sites.push(site("other.corp.example", SiteTls::Auto));
-    let store = CertStore::build(&config, &DevAuthority::default()).unwrap();
+    let store = CertStore::build(&config, &DevAuthority::default(), &Managed::default()).unwrap();
     assert!(store.serves(Some("app.corp.example")) && store.serves(Some("other.corp.example")));
 }

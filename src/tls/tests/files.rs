@@ -239,7 +239,9 @@ fn a_thousand_pairs_load_and_are_found() {
         (0..1000).map(|i| folder.pair(&format!("site{i}"), &[&format!("site{i}.example.com")])).collect();
     let config = config(folder.0.path(), files, vec![]);
     let start = std::time::Instant::now();
-    let store = crate::tls::CertStore::build(&config, &crate::tls::DevAuthority::default()).unwrap();
+    let store =
+        crate::tls::CertStore::build(&config, &crate::tls::DevAuthority::default(), &crate::tls::Managed::default())
+            .unwrap();
     eprintln!("1,000 pairs: {:?}", start.elapsed());
     assert_eq!(names_of(&store.resolve(Some("site999.example.com")).unwrap()), "site999.example.com");
 }

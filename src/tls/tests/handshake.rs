@@ -14,7 +14,7 @@ use tokio_rustls::TlsConnector;
 
 use super::support::*;
 use crate::config::{Config, SiteTls, UnknownHost};
-use crate::tls::{Acceptor, CertStore, DevAuthority, HandshakeError, Tickets, TlsFacts};
+use crate::tls::{Acceptor, CertStore, DevAuthority, HandshakeError, Managed, Tickets, TlsFacts};
 
 type Outcome = Result<TlsFacts, HandshakeError<TcpStream>>;
 
@@ -30,7 +30,7 @@ struct Server {
 
 impl Server {
     async fn start(config: &Config, tickets: &Tickets) -> Server {
-        let certs = Arc::new(CertStore::build(config, &DevAuthority::default()).unwrap());
+        let certs = Arc::new(CertStore::build(config, &DevAuthority::default(), &Managed::default()).unwrap());
         let acceptor = Acceptor::new(certs, &config.tls, &config.listeners[0], tickets).unwrap();
         Server { socket: TcpListener::bind(("127.0.0.1", 0)).await.unwrap(), acceptor }
     }

@@ -3,5 +3,6 @@
 mod dev;
 mod files;
 mod handshake;
+mod managed;
 mod store;
 mod support;

@@ -2,10 +2,11 @@
 
 use super::support::*;
 use crate::config::{Config, SiteTls, UnknownHost};
-use crate::tls::{CertStore, DevAuthority};
+use crate::tls::{CertStore, DevAuthority, Managed};
 
 fn build(config: &Config) -> CertStore {
-    CertStore::build(config, &DevAuthority::default()).unwrap_or_else(|problems| panic!("{problems:?}"))
+    CertStore::build(config, &DevAuthority::default(), &Managed::default())
+        .unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
 /// The names in the certificate a name gets, "-" for none.
@@ -116,7 +117,7 @@ fn an_unknown_name_gets_the_first_certificate_only_where_the_config_says_so() {
     let folder = Folder::new();
     let certs = vec![folder.pair("first", &["first.example.com"]), folder.pair("second", &["second.example.com"])];
     let mut config = config(folder.0.path(), certs, vec![site("other.example.com", SiteTls::Auto)]);
-    let problems = CertStore::build(&config, &DevAuthority::default()).unwrap_err();
+    let problems = CertStore::build(&config, &DevAuthority::default(), &Managed::default()).unwrap_err();
     assert_eq!(codes(&problems), ["no-certificate"]);
     config.tls.unknown_host = UnknownHost::Default;
     let store = build(&config);
@@ -155,7 +156,7 @@ fn a_public_name_without_a_certificate_is_an_error_with_the_ways_out() {
     let mut public = site("shop.example.com", SiteTls::Auto);
     public.aliases = vec![pattern("*.shop.example.com"), pattern("shop.localhost")];
     let mut config = config(folder.0.path(), vec![folder.pair("other", &["other.test"])], vec![public]);
-    let problems = CertStore::build(&config, &DevAuthority::default()).unwrap_err();
+    let problems = CertStore::build(&config, &DevAuthority::default(), &Managed::default()).unwrap_err();
     assert_eq!(codes(&problems), ["no-certificate", "no-certificate"]);
     assert_eq!(problems[0].origin.as_ref().unwrap().line, 3);
     assert_eq!(problems[0].message, "no certificate for `shop.example.com`");
@@ -194,8 +195,12 @@ fn all_problems_of_a_config_are_reported_at_once() {
         site("b.example.com", SiteTls::Auto),
         site("c.example.com", SiteTls::Dev),
     ];
-    let problems =
-        CertStore::build(&config(folder.0.path(), vec![readable], sites), &DevAuthority::default()).unwrap_err();
+    let problems = CertStore::build(
+        &config(folder.0.path(), vec![readable], sites),
+        &DevAuthority::default(),
+        &Managed::default(),
+    )
+    .unwrap_err();
     let mut found = codes(&problems);
     found.sort();
     found.dedup();

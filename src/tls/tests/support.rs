@@ -110,6 +110,7 @@ pub fn chain(sans: &[&str]) -> ([String; 3], KeyPair) {
 /// A config with one TLS listener, the development CA in `dir`, and these sites.
 pub fn config(dir: &Path, certificates: Vec<CertFiles>, sites: Vec<Site>) -> Config {
     Config {
+        acme: None,
         defaults: Default::default(),
         listeners: vec![listener(true, true)],
         public_https_port: None,

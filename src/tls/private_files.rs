@@ -1,0 +1,109 @@
+//! Files that only their owner reads, written whole or not at all, in folders that survive a restart.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// The folder of this name under the state folder of a container or a service, else under the user's data folder (XDG
+/// base directory specification: a relative path is ignored). `None` where the environment names none.
+pub fn state_folder(name: &str) -> Option<PathBuf> {
+    folder_of(name, |variable| std::env::var_os(variable))
+}
+
+pub(super) fn folder_of(name: &str, var: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let folder = |variable: &str| {
+        // systemd lists several folders with colons; the first is ours.
+        let value = var(variable)?.into_string().ok()?;
+        let first = PathBuf::from(value.split(':').next()?);
+        first.is_absolute().then_some(first)
+    };
+    folder("VESTIBULE_STATE_DIR")
+        .or_else(|| folder("STATE_DIRECTORY"))
+        .or_else(|| folder("XDG_DATA_HOME").map(|dir| dir.join("vestibule")))
+        .or_else(|| folder("HOME").map(|dir| dir.join(".local/share/vestibule")))
+        .map(|dir| dir.join(name))
+}
+
+/// Makes a folder that only its owner enters, and those above it.
+///
+/// # Errors
+/// It is not there and cannot be made.
+#[cfg(unix)]
+pub fn create_folder(dir: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+#[cfg(not(unix))]
+pub fn create_folder(dir: &Path) -> io::Result<()> {
+    fs::create_dir_all(dir)
+}
+
+/// Opens a file to lock, making it where it is missing. The system gives the lock back when the process dies.
+///
+/// # Errors
+/// It cannot be opened for writing.
+pub fn open_lock(path: &Path) -> io::Result<File> {
+    private(OpenOptions::new().write(true).create(true).truncate(false)).open(path)
+}
+
+/// Writes beside the name, forces it to disk and renames, so that no reader and no power cut meets half a file.
+///
+/// # Errors
+/// The folder cannot be written, or is full.
+pub fn write(dir: &Path, name: &str, text: &str) -> io::Result<()> {
+    let temporary = dir.join(format!("{name}.new"));
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = private(OpenOptions::new().write(true).create_new(true)).open(&temporary)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&temporary, dir.join(name))?;
+    sync_folder(dir)
+}
+
+#[cfg(unix)]
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    use std::os::unix::fs::OpenOptionsExt;
+    options.mode(0o600)
+}
+
+#[cfg(not(unix))]
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    options
+}
+
+#[cfg(unix)]
+fn sync_folder(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+#[cfg(not(unix))]
+fn sync_folder(_dir: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_state_folder_comes_before_the_users_own() {
+        let all = [
+            ("VESTIBULE_STATE_DIR", "/state"),
+            ("STATE_DIRECTORY", "/var/lib/a:/var/lib/b"),
+            ("XDG_DATA_HOME", "/home/u/data"),
+            ("HOME", "/home/u"),
+        ];
+        let expected = ["/state/ca", "/var/lib/a/ca", "/home/u/data/vestibule/ca", "/home/u/.local/share/vestibule/ca"];
+        for (skipped, expected) in expected.iter().enumerate() {
+            let known = |name: &str| all[skipped..].iter().find(|(key, _)| *key == name).map(|(_, v)| v.into());
+            assert_eq!(folder_of("ca", known), Some(PathBuf::from(expected)));
+        }
+        assert_eq!(folder_of("ca", |_| None), None);
+        assert_eq!(folder_of("ca", |_| Some("relative".into())), None);
+    }
+}
