@@ -10,6 +10,7 @@ pub mod h1;
 pub mod http;
 pub mod message;
 pub mod net;
+pub mod observe;
 pub mod proxy;
 pub mod route;
 pub mod server;

@@ -4,6 +4,7 @@ mod admin;
 mod ca;
 mod cert;
 mod check;
+mod compare;
 mod demo;
 mod dev;
 mod find;
@@ -68,6 +69,11 @@ enum Command {
     #[command(after_help = "Examples:\n  vestibule status\n  vestibule status --json\n  \
         vestibule status --config app.toml")]
     Status(status::Arguments),
+    /// The same request through both doors, side by side: what HTTPS hides, proves and costs
+    #[command(after_help = "Examples:\n  vestibule compare https://localhost/\n  \
+        vestibule compare app.localhost=3000          nothing has to run but the app\n  \
+        vestibule compare https://localhost/ --pcap talk.pcapng --html talk.html")]
+    Compare(compare::Arguments),
     /// Exit 0 when the running proxy is ready
     #[command(after_help = "Examples:\n  vestibule health\n  vestibule health --config app.toml\n  \
         vestibule health && echo ready")]
@@ -97,7 +103,8 @@ struct ConfigFile {
 pub fn main() -> ExitCode {
     let began = Instant::now();
     let arguments = Arguments::parse();
-    let color = match arguments.color {
+    let choice = arguments.color;
+    let color = match choice {
         ColorChoice::Always => true,
         ColorChoice::Never => false,
         ColorChoice::Auto => {
@@ -111,6 +118,7 @@ pub fn main() -> ExitCode {
         Some(Command::Check(arguments)) => check::main(&arguments, color),
         Some(Command::Reload(arguments)) => reload::main(&arguments),
         Some(Command::Status(arguments)) => status::main(&arguments),
+        Some(Command::Compare(arguments)) => compare::main(&arguments, choice, color),
         Some(Command::Health(file)) => health::main(&file, color),
         Some(Command::Ca(arguments)) => ca::main(&arguments, color),
         Some(Command::Cert(arguments)) => cert::main(&arguments, color),

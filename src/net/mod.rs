@@ -5,6 +5,7 @@ mod deadline;
 mod io;
 pub mod listener;
 pub mod proxy_protocol;
+pub mod tap;
 
 pub use deadline::Deadline;
 pub use io::Io;

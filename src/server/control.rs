@@ -36,7 +36,7 @@ pub(super) struct Control {
     next_id: usize,
     workers: Vec<Handle>,
     count: usize,
-    dev: DevAuthority,
+    dev: Arc<DevAuthority>,
     tickets: Tickets,
     managed: Managed,
     acme: Manager,
@@ -52,11 +52,12 @@ impl Control {
     /// Builds the first generation and starts the workers on it.
     pub fn start(
         loaded: Loaded,
+        dev: Arc<DevAuthority>,
         doors: Vec<BoundDoor>,
         count: usize,
         source: Option<Source>,
     ) -> Result<Control, StartError> {
-        let (dev, tickets) = (DevAuthority::default(), Tickets::new().map_err(StartError::Tls)?);
+        let tickets = Tickets::new().map_err(StartError::Tls)?;
         let Loaded { config, sources, .. } = loaded;
         let managed = Managed::default();
         let snapshot = build(config, None, &doors, &dev, &managed)?;

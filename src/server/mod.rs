@@ -20,6 +20,7 @@ mod wrong_door;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use self::admin::socket_path;
@@ -29,6 +30,7 @@ use crate::config::{BindAddress, Config, Diagnostic, Loaded, UpstreamAddress};
 use crate::net::listener::{self, BindError};
 use crate::proxy::access_log::Writer;
 use crate::snapshot::Snapshot;
+use crate::tls::DevAuthority;
 
 /// Why the proxy did not start.
 #[derive(Debug)]
@@ -113,8 +115,23 @@ impl Bound {
         source: Option<Source>,
         announce: impl FnOnce(&Snapshot),
     ) -> Result<(), StartError> {
+        self.serve_with(loaded, Arc::default(), began, source, announce)
+    }
+
+    /// As [`Bound::serve`], with a development CA that the caller knows too.
+    ///
+    /// # Errors
+    /// As for [`Bound::serve`].
+    pub fn serve_with(
+        self,
+        loaded: Loaded,
+        dev: Arc<DevAuthority>,
+        began: Instant,
+        source: Option<Source>,
+        announce: impl FnOnce(&Snapshot),
+    ) -> Result<(), StartError> {
         let signals = signals::Signals::install().map_err(|error| StartError::Io("signal handlers".into(), error))?;
-        let control = Control::start(loaded, self.doors, self.workers, source)?;
+        let control = Control::start(loaded, dev, self.doors, self.workers, source)?;
         tracing::debug!("started in {:?}", began.elapsed());
         announce(control.snapshot());
         signals.serve(control);
@@ -126,7 +143,7 @@ impl Bound {
     /// # Errors
     /// Certificates, keys, the log file, or the system's resources.
     pub fn start(self, loaded: Loaded) -> Result<Running, StartError> {
-        let (workers, writer) = Control::start(loaded, self.doors, self.workers, None)?.let_go();
+        let (workers, writer) = Control::start(loaded, Arc::default(), self.doors, self.workers, None)?.let_go();
         Ok(Running { workers, writer })
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rcgen::{KeyPair, SanType};
 use rustls::crypto::aws_lc_rs::sign::any_ecdsa_type;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::{CertifiedKey, SigningKey};
 use time::OffsetDateTime;
 
@@ -28,6 +28,12 @@ pub struct DevAuthority {
 impl DevAuthority {
     pub fn new(access: Access) -> DevAuthority {
         DevAuthority { access, opened: Mutex::default() }
+    }
+
+    /// The root certificate, once a site has needed it.
+    pub fn root(&self) -> Option<CertificateDer<'static>> {
+        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        opened.as_ref().map(|(_, leaves)| leaves.ca.root().clone())
     }
 
     /// The CA of these settings. The folder is looked at anew each time, so that a reload picks up a replaced root.

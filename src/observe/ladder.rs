@@ -1,0 +1,116 @@
+//! The ladder: who said what when, from the SYN to the last FIN.
+
+use std::time::Duration;
+
+use super::h2_frames;
+use super::leg::Leg;
+use super::records::{Message, Role};
+use super::request::Column;
+use crate::net::tap::Way;
+
+/// A rung: what one side said at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    pub at: Duration,
+    pub way: Way,
+    pub items: Vec<Item>,
+    /// Bytes of TCP payload.
+    pub bytes: u64,
+    /// Not seen as a packet but known from calls to the kernel.
+    pub derived: bool,
+}
+
+/// One message of a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    pub name: String,
+    pub size: Option<usize>,
+    /// Encrypted on the wire.
+    pub sealed: bool,
+}
+
+pub fn steps(leg: &Leg) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let tcp = |way, at, name: &str| Step { at, way, items: vec![item(name)], bytes: 0, derived: true };
+    steps.push(tcp(Way::Sent, Duration::ZERO, "SYN"));
+    if let Some(connected) = leg.connected {
+        steps.push(tcp(Way::Received, connected, "SYN, ACK"));
+        steps.push(tcp(Way::Sent, connected, "ACK"));
+    }
+    let mut said = (false, false);
+    for event in &leg.wire.events {
+        if event.len == 0 {
+            steps.push(tcp(event.way, event.at, "FIN"));
+            continue;
+        }
+        let end = event.start + event.len;
+        let items = match &leg.talk {
+            None => plain(leg, event.way, &mut said),
+            Some(talk) => talk
+                .of(event.way)
+                .filter(|message| event.start < message.end && message.end <= end)
+                .map(|message| sealed(leg, message))
+                .collect(),
+        };
+        match steps.last_mut() {
+            // Several reads of one flight are one rung.
+            Some(last) if last.way == event.way && !last.derived && (items.is_empty() || leg.talk.is_none()) => {
+                last.bytes += event.len;
+                last.items.extend(items);
+            }
+            _ => steps.push(Step { at: event.at, way: event.way, items, bytes: event.len, derived: false }),
+        }
+    }
+    if leg.wire.reset {
+        let at = leg.wire.events.last().map_or(Duration::ZERO, |event| event.at);
+        steps.push(tcp(Way::Received, at, "RST"));
+    }
+    steps
+}
+
+fn item(name: &str) -> Item {
+    Item { name: name.into(), size: None, sealed: false }
+}
+
+/// What a piece of a plain exchange is: named once each way.
+fn plain(leg: &Leg, way: Way, said: &mut (bool, bool)) -> Vec<Item> {
+    let (said, bytes) = match way {
+        Way::Sent => (&mut said.0, &leg.wire.sent),
+        Way::Received => (&mut said.1, &leg.wire.received),
+    };
+    if std::mem::replace(said, true) { Vec::new() } else { vec![item(&first_line(bytes))] }
+}
+
+fn first_line(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(bytes.len()).min(200);
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+
+fn sealed(leg: &Leg, message: &Message) -> Item {
+    let name = match message.role {
+        Role::Application => application(leg, message),
+        _ => message.name.to_string(),
+    };
+    Item { name, size: Some(message.size), sealed: message.sealed }
+}
+
+/// What a record of application data carries, as its two ends know.
+fn application(leg: &Leg, message: &Message) -> String {
+    let (way, tape) = (message.way, &leg.clear);
+    let before = leg.talk.iter().flat_map(|talk| talk.of(way));
+    let start: usize = before.filter(|m| m.role == Role::Application && m.end < message.end).map(|m| m.size).sum();
+    let end = start + message.size;
+    if leg.column == Column::Http2 {
+        let bytes = tape.bytes(way);
+        let inside = |frame: &h2_frames::Frame| (start as u64) < frame.end && frame.end <= end as u64;
+        let mut names: Vec<&str> = match way {
+            Way::Sent => h2_frames::client(bytes).filter(inside).map(|frame| frame.name()).collect(),
+            Way::Received => h2_frames::server(bytes).filter(inside).map(|frame| frame.name()).collect(),
+        };
+        if way == Way::Sent && start == 0 {
+            names.insert(0, "HTTP/2 preface");
+        }
+        return if names.is_empty() { "part of a frame".into() } else { names.join(" ") };
+    }
+    if start == 0 { first_line(tape.bytes(way)) } else { "more of it".into() }
+}
