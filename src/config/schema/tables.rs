@@ -4,13 +4,16 @@ use super::Kind::{Bool, Choice, Duration, Integer, List, Map, OneOf, Size, Text}
 use super::sites::SITE;
 use super::{Key, Kind, Table};
 
+/// The version of the keys that were there from the beginning.
+const FIRST: &str = "0.1";
+
 pub(super) const fn key(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
-    Key { name, kind, default, doc, supported: true }
+    Key { name, kind, default, doc, supported: true, since: FIRST }
 }
 
 /// A key of the language that this version does not act on.
 pub(super) const fn later(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
-    Key { name, kind, default, doc, supported: false }
+    Key { name, kind, default, doc, supported: false, since: FIRST }
 }
 
 pub(super) const fn words(now: &'static [&'static str]) -> Kind {
