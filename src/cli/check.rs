@@ -21,7 +21,7 @@ pub(super) struct Arguments {
 
 pub(super) fn main(arguments: &Arguments, color: bool) -> anyhow::Result<ExitCode> {
     let source = find::find(&arguments.file).ok_or_else(find::none_found)?;
-    let Loaded { config, mut warnings, sources } = match find::load(&source) {
+    let Loaded { config, mut warnings, sources, .. } = match find::load(&source) {
         Ok(loaded) => loaded,
         Err(problems) if arguments.json => {
             report::data(&format!("{}\n", problems.to_json()));

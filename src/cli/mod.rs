@@ -2,6 +2,7 @@
 
 mod ca;
 mod check;
+mod config;
 mod demo;
 mod dev;
 mod find;
@@ -9,6 +10,7 @@ mod health;
 mod local;
 mod report;
 mod run;
+mod schema;
 mod why;
 
 use std::io::IsTerminal;
@@ -56,6 +58,17 @@ enum Command {
         after_help = "Examples:\n  vestibule check\n  vestibule check --config app.toml\n  vestibule check --json"
     )]
     Check(check::Arguments),
+    /// The config as it is in effect, with the origin of every value; every key with its default
+    #[command(
+        after_help = "Examples:\n  vestibule config show\n  vestibule config show app.localhost --config app.toml\n  \
+        vestibule config --defaults > reference.toml"
+    )]
+    Config(config::Arguments),
+    /// The JSON Schema of the config, for editors
+    #[command(after_help = "Examples:\n  vestibule schema > vestibule.schema.json\n  \
+        vestibule schema | python3 -m json.tool | less\n  \
+        printf '#:schema ./vestibule.schema.json\\n' > vestibule.toml")]
+    Schema,
     /// Exit 0 when the running proxy is ready
     #[command(after_help = "Examples:\n  vestibule health\n  vestibule health --config app.toml\n  \
         vestibule health && echo ready")]
@@ -93,6 +106,8 @@ pub fn main() -> ExitCode {
         Some(Command::Run(file)) => run::main(&file, began, color),
         Some(Command::Dev(arguments)) => dev::main(&arguments, began, color),
         Some(Command::Check(arguments)) => check::main(&arguments, color),
+        Some(Command::Config(arguments)) => config::main(&arguments, color),
+        Some(Command::Schema) => Ok(schema::main()),
         Some(Command::Health(file)) => health::main(&file, color),
         Some(Command::Ca(arguments)) => ca::main(&arguments, color),
         Some(Command::Why(arguments)) => why::main(&arguments),

@@ -17,6 +17,8 @@ mod upstreams;
 
 use std::path::PathBuf;
 
+pub(super) use settings::{EARLY_LIMITS, EARLY_TIMEOUTS};
+
 use super::diagnostics::{Checked, Diagnostic};
 use super::source::{Mark, Sources};
 use super::value::{Node, Table, Value};

@@ -9,6 +9,7 @@ use super::expand::Environment;
 use super::read::Parsed;
 use super::source::{Mark, Sources};
 use super::value::{Entry, Node, Table, Text, Value};
+use super::values::Values;
 use super::{Config, check, decode, include, read, render};
 
 /// A config without errors.
@@ -17,6 +18,8 @@ pub struct Loaded {
     pub config: Config,
     pub warnings: Vec<Diagnostic>,
     pub sources: Sources,
+    /// Every value with its place, for `explain` and `config show`.
+    pub values: Values,
 }
 
 impl Loaded {
@@ -134,7 +137,8 @@ fn finish(
     if out.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
         return Err(Problems { diagnostics: out, sources });
     }
-    Ok(Loaded { config, warnings: out, sources })
+    let values = Values::new(parsed.root, parsed.secrets);
+    Ok(Loaded { config, warnings: out, sources, values })
 }
 
 /// Takes the content of secret files out of the problems found in it: they are logged and pasted elsewhere.

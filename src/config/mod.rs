@@ -21,6 +21,7 @@ mod tests;
 pub mod units;
 mod upstream;
 mod value;
+mod values;
 
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -34,6 +35,7 @@ pub use render::{json as diagnostics_to_json, text as render_diagnostics};
 pub use site::*;
 pub use source::Sources;
 pub use upstream::*;
+pub use values::{Effective, Values};
 
 /// The whole checked configuration of one process.
 #[derive(Debug, Clone)]

@@ -170,7 +170,10 @@ mod tests {
                 continue;
             }
             let there = std::fs::read_to_string(root.join(file)).unwrap_or_default();
-            assert!(there == text, "{file} is not what the schema gives; write it anew: UPDATE=1 cargo nextest run generated");
+            assert!(
+                there == text,
+                "{file} is not what the schema gives; write it anew: UPDATE=1 cargo nextest run generated"
+            );
         }
     }
 

@@ -8,9 +8,9 @@ use crate::config::value::Table;
 use crate::config::{ForwardedStyle, Forwarding, Limits, PlainMode, Timeouts};
 
 /// Timeouts that are over before a site is known.
-const EARLY_TIMEOUTS: &[&str] = &["handshake", "request_header", "keep_alive"];
+pub(in crate::config) const EARLY_TIMEOUTS: &[&str] = &["handshake", "request_header", "keep_alive"];
 /// Limits that are checked before a site is known.
-const EARLY_LIMITS: &[&str] = &["header_bytes", "header_fields", "uri_bytes"];
+pub(in crate::config) const EARLY_LIMITS: &[&str] = &["header_bytes", "header_fields", "uri_bytes"];
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Settings {

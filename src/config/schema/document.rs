@@ -91,9 +91,7 @@ pub(super) fn phrase(kind: &Kind) -> String {
         Kind::Integer { min, max } => format!("{min} to {max}"),
         Kind::Text(what) => noun(what).to_owned(),
         Kind::Duration { off } => with_off("duration", *off),
-        Kind::Size { min, max, off } => {
-            with_off(&format!("size, {} to {}", show_size(*min), show_size(*max)), *off)
-        }
+        Kind::Size { min, max, off } => with_off(&format!("size, {} to {}", show_size(*min), show_size(*max)), *off),
         Kind::Choice { now, .. } => now.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", "),
         Kind::List(kind) => format!("list of {}", plural(kind)),
         Kind::Map(what, kind) => format!("table of {}: {}", many(noun(what)), phrase(kind)),
