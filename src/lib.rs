@@ -4,6 +4,7 @@
 pub mod cli;
 pub mod config;
 pub mod error;
+pub mod explain;
 pub mod filter;
 pub mod h1;
 pub mod http;

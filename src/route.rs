@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use crate::config::{HostPattern, PathPattern, Site};
+use crate::config::{HostPattern, PathPattern, Route, Site};
 use crate::error::Why;
 
 /// The hosts and paths of all sites. Built once a generation; a lookup allocates nothing for a plain path.
@@ -81,6 +81,11 @@ impl Router {
         Ok(Found { site, route: route.ok_or(Why::RouteNoRoute)?, alias })
     }
 
+    /// The site of a host alone, and whether the host is one of its aliases.
+    pub fn site(&self, host: &[u8]) -> Option<(usize, bool)> {
+        self.host(host).map(|found| (found.site, found.alias))
+    }
+
     fn host(&self, host: &[u8]) -> Option<Host> {
         let lower: Cow<'_, [u8]> = match host.iter().any(u8::is_ascii_uppercase) {
             true => Cow::Owned(host.to_ascii_lowercase()),
@@ -128,6 +133,17 @@ impl Paths {
         }
         let below = |prefix: &[u8]| matches!(path.strip_prefix(prefix), Some([] | [b'/', ..]));
         self.prefixes.iter().find(|(prefix, _)| below(prefix)).map(|(_, route)| *route).or(self.any)
+    }
+}
+
+/// Why a route is not for a request with this path (in normal form); `None` where it is, and another one was more exact.
+pub fn why_not(route: &Route, path: &[u8]) -> Option<String> {
+    match &route.path {
+        PathPattern::Exact(exact) if exact.as_bytes() != path => Some(format!("the path is not {}", exact)),
+        PathPattern::Prefix(prefix) if !matches!(path.strip_prefix(prefix.as_bytes()), Some([] | [b'/', ..])) => {
+            Some(format!("the path is not below {}", prefix))
+        }
+        _ => None,
     }
 }
 
@@ -264,6 +280,28 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_route_found_has_no_reason_against_it_and_every_other_one_is_less_exact(path in "(/(a|b|c)){0,4}/?") {
+            let text = "[sites.\"a.test\"]\nproxy = 1\n".to_owned()
+                + &["/a", "/a/*", "/a/b/*", "/b", "/b/c"].iter().map(|path| {
+                    format!("[[sites.\"a.test\".routes]]\npath = \"{path}\"\nproxy = 2\n")
+                }).collect::<String>();
+            let loaded = crate::config::parse("t.toml", &text, Path::new(".")).unwrap();
+            let routes = &loaded.config.sites[0].routes;
+            let path = if path.is_empty() { "/".to_owned() } else { path };
+            let found = Router::new(&loaded.config.sites).find(b"a.test", path.as_bytes()).unwrap().route;
+            prop_assert_eq!(why_not(&routes[found], path.as_bytes()), None);
+            let rank = |pattern: &PathPattern| match pattern {
+                PathPattern::Exact(path) => 1000 + path.len(),
+                PathPattern::Prefix(prefix) => prefix.len(),
+                PathPattern::Any => 0,
+            };
+            for (index, route) in routes.iter().enumerate() {
+                let against = why_not(route, path.as_bytes());
+                prop_assert!(index == found || against.is_some() || rank(&route.path) < rank(&routes[found].path));
+            }
+        }
+
         #[test]
         fn a_normal_form_is_its_own_normal_form(path in "/[a-c./%2eE25]{0,24}") {
             let once = normalize(path.as_bytes()).into_owned();

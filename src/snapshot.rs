@@ -40,6 +40,17 @@ impl Snapshot {
     ) -> Result<Snapshot, Vec<Diagnostic>> {
         let has_https = config.listeners.iter().any(|listener| listener.tls);
         let certs = if has_https { Some(Arc::new(CertStore::build(&config, dev)?)) } else { None };
+        Ok(Snapshot::with_certificates(config, certs, bound, builtin))
+    }
+
+    /// The same around certificates that are open already, or that could not be opened: routing needs none.
+    pub fn with_certificates(
+        config: Config,
+        certs: Option<Arc<CertStore>>,
+        bound: Option<u16>,
+        builtin: Option<SocketAddr>,
+    ) -> Snapshot {
+        let has_https = config.listeners.iter().any(|listener| listener.tls);
         let port = config.public_https_port.or(bound).filter(|port| *port != 443);
         let https = has_https.then_some(HttpsDoor { port });
         let dev = config.sites.iter().map(|site| match site.tls {
@@ -48,7 +59,7 @@ impl Snapshot {
             SiteTls::Off | SiteTls::Files(_) => false,
         });
         let dev = dev.collect();
-        Ok(Snapshot { certs, https, dev, builtin, config })
+        Snapshot { certs, https, dev, builtin, config }
     }
 }
 

@@ -5,6 +5,7 @@ mod check;
 mod config;
 mod demo;
 mod dev;
+mod explain;
 mod find;
 mod health;
 mod local;
@@ -58,6 +59,12 @@ enum Command {
         after_help = "Examples:\n  vestibule check\n  vestibule check --config app.toml\n  vestibule check --json"
     )]
     Check(check::Arguments),
+    /// What would happen to one request, and why; nothing is sent
+    #[command(
+        after_help = "Examples:\n  vestibule explain https://app.localhost/\n  vestibule explain POST http://app.localhost/api/x \
+        -H 'Accept: text/html'\n  vestibule explain https://app.localhost/ --from 10.0.0.7 --json"
+    )]
+    Explain(explain::Arguments),
     /// The config as it is in effect, with the origin of every value; every key with its default
     #[command(
         after_help = "Examples:\n  vestibule config show\n  vestibule config show app.localhost --config app.toml\n  \
@@ -106,6 +113,7 @@ pub fn main() -> ExitCode {
         Some(Command::Run(file)) => run::main(&file, began, color),
         Some(Command::Dev(arguments)) => dev::main(&arguments, began, color),
         Some(Command::Check(arguments)) => check::main(&arguments, color),
+        Some(Command::Explain(arguments)) => explain::main(&arguments, color),
         Some(Command::Config(arguments)) => config::main(&arguments, color),
         Some(Command::Schema) => Ok(schema::main()),
         Some(Command::Health(file)) => health::main(&file, color),

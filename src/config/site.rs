@@ -89,6 +89,17 @@ pub enum PathPattern {
     Any,
 }
 
+impl std::fmt::Display for PathPattern {
+    /// As it is written in a config.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            PathPattern::Exact(path) => f.write_str(path),
+            PathPattern::Prefix(prefix) => write!(f, "{prefix}/*"),
+            PathPattern::Any => f.write_str("/*"),
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Index into [`Config::upstreams`].

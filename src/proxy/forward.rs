@@ -25,12 +25,7 @@ pub(super) async fn forward(
     request: &mut Request,
     record: &mut Record,
 ) -> Result<Response, Why> {
-    if let (Framing::Length(length), Some(max)) = (request.head.framing, route.limits.body)
-        && length > max
-    {
-        return Err(Why::LimitBody);
-    }
-    request.head.fields.push_parts(b"Via", &[b"1.1 ", via().as_bytes()]);
+    prepare(route, &mut request.head)?;
     let target = target(route, &request.head)?;
     let outgoing = Outgoing { head: &request.head, target: &target, host: &cluster.host_header };
     let waits = Waits {
@@ -99,8 +94,25 @@ pub(super) async fn forward(
     }
 }
 
+/// The last touch to a head before it is sent.
+///
+/// # Errors
+/// `limit.body` where the head announces more than the route takes.
+pub fn prepare(route: &Route, head: &mut RequestHead) -> Result<(), Why> {
+    if let (Framing::Length(length), Some(max)) = (head.framing, route.limits.body)
+        && length > max
+    {
+        return Err(Why::LimitBody);
+    }
+    head.fields.push_parts(b"Via", &[b"1.1 ", via().as_bytes()]);
+    Ok(())
+}
+
 /// Path and query for the server: the client's own octets, less the route's prefix.
-fn target<'h>(route: &Route, head: &'h RequestHead) -> Result<Cow<'h, [u8]>, Why> {
+///
+/// # Errors
+/// `route.ambiguous_path` where the octets spell the prefix in another way than the normal form.
+pub fn target<'h>(route: &Route, head: &'h RequestHead) -> Result<Cow<'h, [u8]>, Why> {
     let target = head.target();
     let Some(prefix) = &route.strip_prefix else { return Ok(Cow::Borrowed(target)) };
     // The normal form has the prefix, or the route would not have matched; these octets may spell it in another way.

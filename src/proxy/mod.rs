@@ -1,7 +1,7 @@
 //! The life of a request: [`Proxy::handle`] is the function to read first.
 
 pub mod access_log;
-mod forward;
+pub mod forward;
 mod record;
 
 use std::cell::RefCell;
@@ -16,7 +16,9 @@ use crate::http::headers::{Client, prepare_request};
 use crate::http::respond::{self, Format};
 use crate::http::{ConnInfo, Handler, Request, Response};
 use crate::message::{Known, RequestHead};
+use crate::route::Found;
 use crate::snapshot::View;
+use crate::upstream::Cluster;
 
 /// The path a health check asks on the plain door. Only this machine is answered.
 pub const HEALTH_PATH: &str = "/.vestibule/health";
@@ -60,44 +62,113 @@ impl Proxy {
     }
 
     async fn answer(&self, view: &View, request: &mut Request, record: &mut Record) -> Result<Response, Why> {
-        if request.head.path() == HEALTH_PATH.as_bytes() && request.conn.ip().is_loopback() {
+        if is_health_check(&request.conn, &request.head) {
             return Ok(respond::own(200, "text/plain; charset=utf-8", "ready\n".into()));
         }
-        let found = view.router.find(request.head.host(), request.head.path())?;
-        let site = view.snapshot.config.sites.get(found.site).ok_or(Why::RouteNoHost)?;
-        let route = site.routes.get(found.route).ok_or(Why::RouteNoRoute)?;
-        record.meet(found);
-        check_certificate(view, &request.conn, &request.head)?;
-        check_loop(&request.head)?;
-
-        let client = prepare_request(&mut request.head, &request.conn, &route.forwarding);
-        record.client(&client);
-        let dev = view.snapshot.dev.get(found.site).copied().unwrap_or(false);
-        let varies = match door::decide(view.snapshot.https, site, dev, &request.conn, &request.head, client.https) {
-            door::Door::Open => false,
-            door::Door::OpenVaries => true,
-            door::Door::Answer(response) => return Ok(*response),
-            door::Door::Refused(why) => return Err(why),
+        let decided = decide(view, &request.conn, &mut request.head, record)?;
+        let mut response = match decided.outcome {
+            Outcome::Door(response) | Outcome::Alias(response) => return Ok(*response),
+            Outcome::Forward(cluster) => forward::forward(cluster, decided.route, request, record).await?,
+            Outcome::Own(response) => *response,
         };
-        if found.alias
-            && let Some(response) = to_own_name(site, &client, &request.head)
-        {
-            return Ok(response);
-        }
-        let mut response = match &route.action {
-            Action::Forward(cluster) => {
-                let cluster = view.clusters.get(*cluster).ok_or(Why::RouteNoRoute)?;
-                apply_request_rules(route, &client, &mut request.head, record);
-                forward::forward(cluster, route, request, record).await?
-            }
-            Action::Redirect(rule) => redirect::answer(rule, &route.path, &request.head),
-            Action::Respond(rule) => respond::own(rule.status, &rule.content_type, rule.body.clone().into()),
-        };
-        apply_response_rules(route, &client, &request.head, &mut response, record);
-        if varies {
-            door::vary(&mut response.fields);
-        }
+        finish(decided.route, &decided.client, decided.varies, &request.head, &mut response, record);
         Ok(response)
+    }
+}
+
+/// The question of a health check, from this machine.
+pub fn is_health_check(conn: &ConnInfo, head: &RequestHead) -> bool {
+    head.path() == HEALTH_PATH.as_bytes() && conn.ip().is_loopback()
+}
+
+/// Who watches a request being decided: the access log's record, or `explain`.
+pub trait Witness {
+    fn meet(&mut self, found: Found);
+    /// `head` has lost what was not for the server, and states who the client is.
+    fn client(&mut self, client: &Client, head: &RequestHead);
+    fn request_id(&self) -> String;
+}
+
+/// What is decided about a request before anything is sent for it.
+pub struct Decided<'v> {
+    pub route: &'v Route,
+    pub client: Client,
+    /// The answer depends on `Upgrade-Insecure-Requests`, and says so.
+    pub varies: bool,
+    pub outcome: Outcome<'v>,
+}
+
+/// Who answers.
+pub enum Outcome<'v> {
+    /// The plain door: a redirect to https.
+    Door(Box<Response>),
+    /// A redirect to the site's own name.
+    Alias(Box<Response>),
+    /// A server of this cluster.
+    Forward(&'v Cluster),
+    /// The route itself: `redirect` or `respond`.
+    Own(Box<Response>),
+}
+
+/// Decides about a request and makes its head the one a server gets. Nothing is sent and nothing awaited, so that
+/// `explain` runs the very same code.
+///
+/// # Errors
+/// The cause of the answer that refuses the request.
+pub fn decide<'v>(
+    view: &'v View,
+    conn: &ConnInfo,
+    head: &mut RequestHead,
+    witness: &mut impl Witness,
+) -> Result<Decided<'v>, Why> {
+    let found = view.router.find(head.host(), head.path())?;
+    let site = view.snapshot.config.sites.get(found.site).ok_or(Why::RouteNoHost)?;
+    let route = site.routes.get(found.route).ok_or(Why::RouteNoRoute)?;
+    witness.meet(found);
+    check_certificate(view, conn, head)?;
+    check_loop(head)?;
+
+    let client = prepare_request(head, conn, &route.forwarding);
+    witness.client(&client, head);
+    let dev = view.snapshot.dev.get(found.site).copied().unwrap_or(false);
+    let decided = |varies, client, outcome| Ok(Decided { route, client, varies, outcome });
+    let varies = match door::decide(view.snapshot.https, site, dev, conn, head, client.https) {
+        door::Door::Open => false,
+        door::Door::OpenVaries => true,
+        door::Door::Answer(response) => return decided(false, client, Outcome::Door(response)),
+        door::Door::Refused(why) => return Err(why),
+    };
+    if found.alias
+        && let Some(response) = to_own_name(site, &client, head)
+    {
+        return decided(false, client, Outcome::Alias(Box::new(response)));
+    }
+    let outcome = match &route.action {
+        Action::Forward(cluster) => {
+            let cluster = view.clusters.get(*cluster).ok_or(Why::RouteNoRoute)?;
+            apply_request_rules(route, &client, head, witness);
+            Outcome::Forward(cluster)
+        }
+        Action::Redirect(rule) => Outcome::Own(Box::new(redirect::answer(rule, &route.path, head))),
+        Action::Respond(rule) => {
+            Outcome::Own(Box::new(respond::own(rule.status, &rule.content_type, rule.body.clone().into())))
+        }
+    };
+    decided(varies, client, outcome)
+}
+
+/// What a route does to every answer on its way out.
+pub fn finish(
+    route: &Route,
+    client: &Client,
+    varies: bool,
+    head: &RequestHead,
+    response: &mut Response,
+    witness: &impl Witness,
+) {
+    apply_response_rules(route, client, head, response, witness);
+    if varies {
+        door::vary(&mut response.fields);
     }
 }
 
@@ -129,9 +200,9 @@ fn to_own_name(site: &Site, client: &Client, head: &RequestHead) -> Option<Respo
     }
 }
 
-fn apply_request_rules(route: &Route, client: &Client, head: &mut RequestHead, record: &Record) {
+fn apply_request_rules(route: &Route, client: &Client, head: &mut RequestHead, witness: &impl Witness) {
     if !route.request_headers.is_empty() {
-        let (host, request_id) = (header_rules::host(head), record.request_id());
+        let (host, request_id) = (header_rules::host(head), witness.request_id());
         let facts = header_rules::Facts { client, host: &host, request_id: &request_id };
         header_rules::apply(&mut head.fields, &route.request_headers, &facts);
     }
@@ -140,9 +211,15 @@ fn apply_request_rules(route: &Route, client: &Client, head: &mut RequestHead, r
     }
 }
 
-fn apply_response_rules(route: &Route, client: &Client, head: &RequestHead, response: &mut Response, record: &Record) {
+fn apply_response_rules(
+    route: &Route,
+    client: &Client,
+    head: &RequestHead,
+    response: &mut Response,
+    witness: &impl Witness,
+) {
     if !route.response_headers.is_empty() {
-        let (host, request_id) = (header_rules::host(head), record.request_id());
+        let (host, request_id) = (header_rules::host(head), witness.request_id());
         let facts = header_rules::Facts { client, host: &host, request_id: &request_id };
         header_rules::apply(&mut response.fields, &route.response_headers, &facts);
     }

@@ -4,11 +4,12 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::Witness;
 use super::access_log::{AccessLog, Line};
 use crate::error::Why;
 use crate::http::headers::Client;
 use crate::http::{ConnInfo, Ended, OnEnd, Request, Response};
-use crate::message::Known;
+use crate::message::{Known, RequestHead};
 use crate::net::clock;
 use crate::route::Found;
 use crate::upstream::Endpoint;
@@ -60,23 +61,6 @@ impl Record {
             })
         });
         Record { why: None, id: OnceCell::new(), details }
-    }
-
-    /// The request's id: made when somebody asks.
-    pub fn request_id(&self) -> String {
-        self.id.get_or_init(|| format!("{:016x}", fastrand::u64(..))).clone()
-    }
-
-    pub fn meet(&mut self, found: Found) {
-        if let Some(details) = &mut self.details {
-            details.found = Some(found);
-        }
-    }
-
-    pub fn client(&mut self, client: &Client) {
-        if let Some(details) = &mut self.details {
-            details.client = Some(client.clone());
-        }
     }
 
     pub fn attempt(&mut self, endpoint: &Endpoint) {
@@ -143,5 +127,24 @@ impl Record {
                 ..line
             });
         })))
+    }
+}
+
+impl Witness for Record {
+    fn meet(&mut self, found: Found) {
+        if let Some(details) = &mut self.details {
+            details.found = Some(found);
+        }
+    }
+
+    fn client(&mut self, client: &Client, _: &RequestHead) {
+        if let Some(details) = &mut self.details {
+            details.client = Some(client.clone());
+        }
+    }
+
+    /// The request's id: made when somebody asks.
+    fn request_id(&self) -> String {
+        self.id.get_or_init(|| format!("{:016x}", fastrand::u64(..))).clone()
     }
 }

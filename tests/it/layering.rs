@@ -17,6 +17,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("route", 7),
     ("snapshot", 8),
     ("proxy", 9),
+    ("explain", 10),
     ("server", 10),
     ("cli", 12),
     ("main", 13),
