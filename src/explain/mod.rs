@@ -174,7 +174,6 @@ impl Explanation {
                 return;
             }
         };
-        self.steps = watcher.steps(decided.route, &head);
         let finish = |head: &RequestHead, mut response: Response| {
             proxy::finish(decided.route, &decided.client, decided.varies, head, &mut response, &watcher);
             response
@@ -188,6 +187,7 @@ impl Explanation {
                 own(by, &finish(&head, *response))
             }
             Outcome::Forward(cluster) => {
+                self.steps = watcher.steps(decided.route, &head);
                 let target = forward::prepare(decided.route, &mut head)
                     .and_then(|()| forward::target(decided.route, &head).map(|target| target.into_owned()));
                 match target {
@@ -218,10 +218,12 @@ impl Explanation {
 
 fn fields(response: &Response) -> Vec<(String, String)> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    response.fields.iter().map(|field| (text(field.name), text(field.value))).collect()
+    // When it is said is no part of what is said.
+    let lasting = response.fields.iter().filter(|field| !field.name.eq_ignore_ascii_case(b"date"));
+    lasting.map(|field| (text(field.name), text(field.value))).collect()
 }
 
-/// A view of a loaded config for questions: the certificates are opened where they can be, and nothing is made or bound.
+/// A view of a loaded config for questions: nothing is bound, and `certs` are the certificates where they could be opened.
 pub fn view(loaded: &Loaded, certs: Option<std::sync::Arc<crate::tls::CertStore>>) -> View {
     use crate::snapshot::Snapshot;
     let https = loaded.config.listeners.iter().find(|listener| listener.tls);

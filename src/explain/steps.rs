@@ -36,9 +36,6 @@ impl Watcher {
         for (name, value) in self.prepared.iter().filter(|pair| !self.received.contains(pair)) {
             steps.push(Step { by: "forwarded", what: format!("sets {name}: {value}") });
         }
-        if !matches!(route.action, crate::config::Action::Forward(_)) {
-            return steps;
-        }
         let now = pairs(head);
         rules(&route.request_headers, &now, &mut steps);
         let by_rule = |name: &str| {

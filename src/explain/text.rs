@@ -28,6 +28,9 @@ pub fn text(explanation: &Explanation) -> String {
         let alias = if explanation.alias { ", of which the host is an alias" } else { "" };
         out.line("site", &format!("{}{alias}", located(site)));
     }
+    if explanation.site.is_none() && !matches!(explanation.answer, Answer::Alert) {
+        out.line("site", "none has this host");
+    }
     match &explanation.route {
         Some(route) => out.line("route", &located(route)),
         None if explanation.site.is_some() => out.line("route", "none"),
