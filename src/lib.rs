@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 //! An HTTP and HTTPS reverse proxy with TLS termination.
 
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod error;

@@ -3,9 +3,13 @@
 use std::process::ExitCode;
 
 use super::{CONFIG, ConfigFile, find, report};
-use crate::config::{self, Loaded};
-use crate::snapshot::Snapshot;
-use crate::tls::{Access, DevAuthority};
+use crate::check;
+use crate::config::{self, Loaded, Severity};
+use crate::explain;
+use crate::tls::{Access, CertStore, DevAuthority};
+
+/// Routes without a test that are named.
+const UNMET: usize = 10;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -17,11 +21,14 @@ pub(super) struct Arguments {
     /// Warnings are errors
     #[arg(long)]
     deny_warnings: bool,
+    /// Ask nothing of this machine and its network: no name is resolved, no server dialled, no port tried
+    #[arg(long)]
+    offline: bool,
 }
 
 pub(super) fn main(arguments: &Arguments, color: bool) -> anyhow::Result<ExitCode> {
     let source = find::find(&arguments.file).ok_or_else(find::none_found)?;
-    let Loaded { config, mut warnings, sources, .. } = match find::load(&source) {
+    let mut loaded = match find::load(&source) {
         Ok(loaded) => loaded,
         Err(problems) if arguments.json => {
             report::data(&format!("{}\n", problems.to_json()));
@@ -29,29 +36,52 @@ pub(super) fn main(arguments: &Arguments, color: bool) -> anyhow::Result<ExitCod
         }
         Err(problems) => return Ok(report::problems(&problems, color)),
     };
-    let summary = format!(
-        "{} sites, {} upstreams, {} listeners",
-        config.sites.len(),
-        config.upstreams.len(),
-        config.listeners.len()
-    );
-    let failed = match Snapshot::build(config, &DevAuthority::new(Access::ReadOnly), None, None) {
-        Ok(snapshot) => {
-            warnings.extend(snapshot.certs.iter().flat_map(|certs| certs.warnings().iter().cloned()));
-            arguments.deny_warnings && !warnings.is_empty()
+    let mut problems = std::mem::take(&mut loaded.warnings);
+    let certs = match CertStore::build(&loaded.config, &DevAuthority::new(Access::ReadOnly)) {
+        Ok(certs) => {
+            problems.extend(certs.warnings().iter().cloned());
+            Some(certs.into())
         }
         Err(diagnostics) => {
-            warnings.extend(diagnostics);
-            true
+            problems.extend(diagnostics);
+            None
         }
     };
+    problems.extend(check::lint(&loaded.config));
+    if !arguments.offline {
+        problems.extend(check::ports(&loaded.config));
+        problems.extend(check::dial(&loaded.config));
+    }
+    let tests = match loaded.config.tests.is_empty() {
+        true => check::Outcome::default(),
+        false => check::expectations(&loaded, &explain::view(&loaded, certs)),
+    };
+    problems.extend(tests.failures.iter().cloned());
+    config::sort_diagnostics(&mut problems, &loaded.sources);
+    let failed = problems.iter().any(|problem| arguments.deny_warnings || problem.severity == Severity::Error);
     if arguments.json {
-        report::data(&format!("{}\n", config::diagnostics_to_json(&warnings)));
+        report::data(&format!("{}\n", config::diagnostics_to_json(&problems)));
     } else {
-        eprint!("{}", config::render_diagnostics(&warnings, &sources, color));
-        if !failed {
-            eprintln!("ok: {summary}");
-        }
+        eprint!("{}", config::render_diagnostics(&problems, &loaded.sources, color));
+        summary(&loaded, &tests, failed);
     }
     Ok(if failed { ExitCode::from(CONFIG) } else { ExitCode::SUCCESS })
+}
+
+fn summary(loaded: &Loaded, tests: &check::Outcome, failed: bool) {
+    let config = &loaded.config;
+    if !config.tests.is_empty() {
+        eprintln!("tests: {} of {} passed", tests.passed, config.tests.len());
+    }
+    if !tests.unmet.is_empty() {
+        let shown = tests.unmet[..tests.unmet.len().min(UNMET)].join(", ");
+        let more = tests.unmet.len().saturating_sub(UNMET);
+        let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+        eprintln!("routes no test meets: {shown}{more}");
+    }
+    if !failed {
+        let count = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
+        let (sites, upstreams) = (count(config.sites.len(), "site"), count(config.upstreams.len(), "upstream"));
+        eprintln!("ok: {sites}, {upstreams}, {}", count(config.listeners.len(), "listener"));
+    }
 }

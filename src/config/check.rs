@@ -10,6 +10,7 @@ mod headers;
 mod hosts;
 mod listeners;
 mod paths;
+mod requests;
 mod settings;
 mod sites;
 mod targets;
@@ -39,7 +40,8 @@ pub(super) fn check(root: &Table, sources: &Sources, out: &mut Vec<Diagnostic>) 
     checker.doors(root, &listeners, public_https_port, &sites);
     let access_log = checker.access_log(root);
     let (log, server) = (globals::log(root), globals::server(root));
-    Config { listeners, public_https_port, tls, dev_ca, defaults, sites, upstreams, access_log, log, server }
+    let tests = checker.tests(root);
+    Config { listeners, public_https_port, tls, dev_ca, defaults, sites, upstreams, access_log, log, server, tests }
 }
 
 struct Checker<'a> {

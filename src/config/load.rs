@@ -130,15 +130,20 @@ fn finish(
         let said = out.split_off(syntax);
         out.extend(said.into_iter().filter(|diagnostic| trustworthy(diagnostic, &sources, broken)));
     }
-    out.sort_by_key(|diagnostic| {
-        let origin = diagnostic.origin.as_ref();
-        origin.map_or((0, 0, 0), |origin| (sources.position(&origin.file), origin.line, origin.column))
-    });
+    sort(&mut out, &sources);
     if out.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
         return Err(Problems { diagnostics: out, sources });
     }
     let values = Values::new(parsed.root, parsed.secrets);
     Ok(Loaded { config, warnings: out, sources, values })
+}
+
+/// Sorts problems by file and place.
+pub fn sort(diagnostics: &mut [Diagnostic], sources: &Sources) {
+    diagnostics.sort_by_key(|diagnostic| {
+        let origin = diagnostic.origin.as_ref();
+        origin.map_or((0, 0, 0), |origin| (sources.position(&origin.file), origin.line, origin.column))
+    });
 }
 
 /// Takes the content of secret files out of the problems found in it: they are logged and pasted elsewhere.

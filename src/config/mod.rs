@@ -9,6 +9,7 @@ mod check;
 mod decode;
 pub mod diagnostics;
 mod expand;
+mod expect;
 mod include;
 mod load;
 mod read;
@@ -30,7 +31,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use diagnostics::{Diagnostic, Problems, Severity};
-pub use load::{Loaded, from_env_sites, load, parse};
+pub use expect::{Expectation, Expected, Test};
+pub use load::{Loaded, from_env_sites, load, parse, sort as sort_diagnostics};
 pub use render::{json as diagnostics_to_json, text as render_diagnostics};
 pub use site::*;
 pub use source::Sources;
@@ -55,6 +57,8 @@ pub struct Config {
     pub access_log: AccessLog,
     pub log: Log,
     pub server: Server,
+    /// What `check` asks and expects.
+    pub tests: Vec<Test>,
 }
 
 /// Timeouts and limits of `[defaults]`: they bound a connection and a request head, when no site is known yet.

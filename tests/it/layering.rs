@@ -19,6 +19,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("proxy", 9),
     ("explain", 10),
     ("server", 10),
+    ("check", 11),
     ("cli", 12),
     ("main", 13),
 ];

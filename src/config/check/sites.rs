@@ -24,7 +24,9 @@ impl Checker<'_> {
     /// What `[defaults]` says, all sites in file order, and the upstreams they forward to.
     pub(super) fn sites(&mut self, root: &Table) -> (Defaults, Vec<Site>, Vec<Upstream>) {
         let empty = Table::default();
-        let defaults = self.settings(root.table("defaults").unwrap_or(&empty), &Settings::default());
+        let defaults = root.table("defaults").unwrap_or(&empty);
+        self.no_deadline(defaults);
+        let defaults = self.settings(defaults, &Settings::default());
         let mut upstreams = self.upstreams(root);
         let mut hosts = HashMap::new();
         let mut out = Vec::new();

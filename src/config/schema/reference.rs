@@ -148,7 +148,8 @@ fn text(what: &str) -> &'static str {
         "a media type" => "text/plain",
         "a command" => "/usr/local/bin/hook",
         "a request" => "GET http://app.example.com/",
-        "what is expected" => "status",
+        "an IP address" => "127.0.0.1",
+        "a why-code" => "route.no_host",
         _ => "value",
     }
 }

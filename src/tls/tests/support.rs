@@ -120,6 +120,7 @@ pub fn config(dir: &Path, certificates: Vec<CertFiles>, sites: Vec<Site>) -> Con
         access_log: AccessLog::Off,
         log: Log { level: Level::Info },
         server: Server { workers: None, shutdown_grace: Duration::from_secs(8), max_connections: None },
+        tests: Vec::new(),
     }
 }
 
