@@ -1,6 +1,6 @@
 //! Whether every port of a config can be had. The sockets are opened as a start would open them, and closed at once.
 
-use crate::config::{Config, Diagnostic};
+use crate::config::{BindAddress, Config, Diagnostic};
 use crate::net::holder;
 use crate::net::listener::BindError;
 use crate::server::{self, StartError};
@@ -26,8 +26,8 @@ fn problem(config: &Config, error: &BindError) -> Option<Diagnostic> {
             Some(holder) => {
                 let message = format!("cannot listen on {}, {holder} already does", error.address);
                 Diagnostic::error("port-in-use", message).label("taken").help(format!(
-                    "stop it, or choose another port: listeners.{name} = \":{}\"",
-                    if port < 1024 { port + 8000 } else { port.saturating_add(1) }
+                    "stop it, or choose another port: listeners.{name} = \"{}\"",
+                    with_port(error.address, if port < 1024 { port + 8000 } else { port.saturating_add(1) })
                 ))
             }
             None => Diagnostic::warning("port-in-use", format!("another program listens on {}", error.address))
@@ -40,7 +40,10 @@ fn problem(config: &Config, error: &BindError) -> Option<Diagnostic> {
                 .label("needs a privilege")
                 .note("ports below net.ipv4.ip_unprivileged_port_start (1024 unless changed) need a capability")
                 .help("sudo setcap cap_net_bind_service=+ep $(command -v vestibule)")
-                .help(format!("or a service manager that gives it, or listeners.{name} = \":{}\"", port + 8000))
+                .help(format!(
+                    "or a service manager that gives it, or listeners.{name} = \"{}\"",
+                    with_port(error.address, port.saturating_add(8000))
+                ))
         }
         std::io::ErrorKind::AddrNotAvailable => {
             let message = format!("cannot listen on {}: this machine does not have the address", error.address);
@@ -54,4 +57,14 @@ fn problem(config: &Config, error: &BindError) -> Option<Diagnostic> {
         0 => found.note(format!("`{name}` has this address by default")),
         _ => found.at(&listener.origin),
     })
+}
+
+fn with_port(address: BindAddress, port: u16) -> BindAddress {
+    match address {
+        BindAddress::Any(_) => BindAddress::Any(port),
+        BindAddress::Exact(mut address) => {
+            address.set_port(port);
+            BindAddress::Exact(address)
+        }
+    }
 }

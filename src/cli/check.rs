@@ -6,7 +6,6 @@ use super::{CONFIG, ConfigFile, find, report};
 use crate::check;
 use crate::config::{self, Loaded, Severity};
 use crate::explain;
-use crate::tls::{Access, CertStore, DevAuthority};
 
 /// Routes without a test that are named.
 const UNMET: usize = 10;
@@ -30,23 +29,18 @@ pub(super) fn main(arguments: &Arguments, color: bool) -> anyhow::Result<ExitCod
     let source = find::find(&arguments.file).ok_or_else(find::none_found)?;
     let mut loaded = match find::load(&source) {
         Ok(loaded) => loaded,
-        Err(problems) if arguments.json => {
-            report::data(&format!("{}\n", problems.to_json()));
-            return Ok(ExitCode::from(CONFIG));
+        Err(mut problems) => {
+            problems.diagnostics.extend(problems.partial.take().iter().flat_map(|c| check::certificate_files(c)));
+            config::sort_diagnostics(&mut problems.diagnostics, &problems.sources);
+            if arguments.json {
+                report::data(&format!("{}\n", problems.to_json()));
+                return Ok(ExitCode::from(CONFIG));
+            }
+            return Ok(report::problems(&problems, color));
         }
-        Err(problems) => return Ok(report::problems(&problems, color)),
     };
     let mut problems = std::mem::take(&mut loaded.warnings);
-    let certs = match CertStore::build(&loaded.config, &DevAuthority::new(Access::ReadOnly)) {
-        Ok(certs) => {
-            problems.extend(certs.warnings().iter().cloned());
-            Some(certs.into())
-        }
-        Err(diagnostics) => {
-            problems.extend(diagnostics);
-            None
-        }
-    };
+    let certs = check::certificates(&loaded.config, &mut problems);
     problems.extend(check::lint(&loaded.config));
     if !arguments.offline {
         problems.extend(check::ports(&loaded.config));

@@ -44,7 +44,10 @@ const FILE_LIMIT: u64 = 64 << 20;
 pub fn load(path: &Path) -> Result<Loaded, Problems> {
     let text = match read_text(path) {
         Ok(text) => text,
-        Err(diagnostic) => return Err(Problems { diagnostics: vec![*diagnostic], sources: Sources::default() }),
+        Err(diagnostic) => {
+            let sources = Sources::default();
+            return Err(Problems { diagnostics: vec![*diagnostic], sources, partial: None });
+        }
     };
     parse(&path.display().to_string(), &text, path.parent().unwrap_or(Path::new("")))
 }
@@ -132,7 +135,8 @@ fn finish(
     }
     sort(&mut out, &sources);
     if out.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
-        return Err(Problems { diagnostics: out, sources });
+        let partial = broken.is_empty().then(|| Box::new(config));
+        return Err(Problems { diagnostics: out, sources, partial });
     }
     let values = Values::new(parsed.root, parsed.secrets);
     Ok(Loaded { config, warnings: out, sources, values })
