@@ -56,7 +56,7 @@ fn circle(index: usize, site: &Site, route: &Route, router: &Router) -> Option<D
     let Action::Redirect(Redirect { to, .. }) = &route.action else { return None };
     let HostPattern::Exact(host) = &site.host else { return None };
     let path = match to.strip_prefix("https://{host}").or_else(|| to.strip_prefix(&format!("https://{host}"))) {
-        Some(path) if path.is_empty() => "/",
+        Some("") => "/",
         Some(path) => path,
         None => to.as_str(),
     };

@@ -6,6 +6,7 @@
 //! certificate.
 
 mod check;
+pub mod codes;
 mod decode;
 pub mod diagnostics;
 mod expand;
