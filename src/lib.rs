@@ -9,6 +9,7 @@ pub mod explain;
 pub mod filter;
 pub mod h1;
 pub mod http;
+pub mod init;
 pub mod message;
 pub mod net;
 pub mod proxy;

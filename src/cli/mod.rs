@@ -8,6 +8,7 @@ mod dev;
 mod explain;
 mod find;
 mod health;
+mod init;
 mod local;
 mod report;
 mod run;
@@ -59,6 +60,10 @@ enum Command {
         after_help = "Examples:\n  vestibule check\n  vestibule check --config app.toml\n  vestibule check --json"
     )]
     Check(check::Arguments),
+    /// Write a commented config to start from, or translate an nginx.conf or a Caddyfile
+    #[command(after_help = "Examples:\n  vestibule init app.localhost 3000 > vestibule.toml\n  \
+        vestibule init --from /etc/nginx/nginx.conf > vestibule.toml\n  vestibule init --from Caddyfile > vestibule.toml")]
+    Init(init::Arguments),
     /// What would happen to one request, and why; nothing is sent
     #[command(
         after_help = "Examples:\n  vestibule explain https://app.localhost/\n  vestibule explain POST http://app.localhost/api/x \
@@ -113,6 +118,7 @@ pub fn main() -> ExitCode {
         Some(Command::Run(file)) => run::main(&file, began, color),
         Some(Command::Dev(arguments)) => dev::main(&arguments, began, color),
         Some(Command::Check(arguments)) => check::main(&arguments, color),
+        Some(Command::Init(arguments)) => init::main(&arguments, color),
         Some(Command::Explain(arguments)) => explain::main(&arguments, color),
         Some(Command::Config(arguments)) => config::main(&arguments, color),
         Some(Command::Schema) => Ok(schema::main()),

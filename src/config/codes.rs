@@ -67,6 +67,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("no-sites", "The config has no site."),
     ("not-pem", "A file is no PEM certificate or key; the message says what it is."),
     ("not-supported-yet", "A key or word of the language that this version does not act on."),
+    ("not-translated", "A text is no nginx.conf or Caddyfile that can be read."),
     ("not-utf8", "A config file is not UTF-8."),
     ("out-of-range", "A number or size is outside of its range."),
     ("port-in-use", "Another program listens on the port."),

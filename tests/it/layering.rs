@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[(&str, u8)] = &[
     ("error", 0),
     ("config", 1),
+    ("init", 4),
     ("message", 2),
     ("net", 2),
     ("h1", 3),
