@@ -80,6 +80,18 @@ impl View {
         View { snapshot, router, clusters }
     }
 
+    /// The view of the next generation. Servers that are the same in both keep their pools, and what is known of their
+    /// health and load.
+    pub fn after(before: &View, snapshot: Arc<Snapshot>) -> View {
+        let mut view = View::new(snapshot);
+        for cluster in &mut view.clusters {
+            if let Some(old) = before.clusters.iter().find(|old| old.name == cluster.name) {
+                cluster.inherit(old);
+            }
+        }
+        view
+    }
+
     /// Closes pooled connections that have been idle for too long.
     pub fn sweep(&self) {
         self.clusters.iter().for_each(Cluster::sweep);

@@ -39,6 +39,10 @@ pub(super) fn main(arguments: &Arguments, color: bool) -> anyhow::Result<ExitCod
             return Ok(report::problems(&problems, color));
         }
     };
+    if loaded.config.tests.is_empty() {
+        // Only the tests ask where a value stands.
+        loaded.values = config::Values::default();
+    }
     let mut problems = std::mem::take(&mut loaded.warnings);
     let certs = check::certificates(&loaded.config, &mut problems);
     problems.extend(check::lint(&loaded.config));

@@ -13,18 +13,18 @@ pub(super) fn main(began: Instant, color: bool) -> anyhow::Result<ExitCode> {
     if let Some(source) = find::find(&ConfigFile::default()) {
         return Ok(run::run(&source, began, color));
     }
-    let loaded = match config::parse("the built-in config", find::DEMONSTRATION, Path::new("")) {
+    let mut loaded = match config::parse("the built-in config", find::DEMONSTRATION, Path::new("")) {
         Ok(loaded) => loaded,
         Err(problems) => return Ok(report::problems(&problems, color)),
     };
-    let mut config = loaded.config;
-    report::start_log(&config, color);
-    let (bound, ports) = match local::bind(&mut config, &[USUAL, HIGH]) {
+    report::start_log(&loaded.config, color);
+    let (bound, ports) = match local::bind(&mut loaded.config, &[USUAL, HIGH]) {
         Ok(bound) => bound,
         Err(error) => return Ok(report::start_error(&error, &loaded.sources, color)),
     };
-    let root = tls::root_path(&config.dev_ca);
-    let served = bound.serve(config, began, |_| {
+    let root = tls::root_path(&loaded.config.dev_ca);
+    let sources = loaded.sources.clone();
+    let served = bound.serve(loaded, began, None, |_| {
         let (plain, secure) =
             (local::url("http", "localhost", ports.http), local::url("https", "localhost", ports.https));
         eprintln!("vestibule demonstration: one site on two doors, and a backend that shows what it receives");
@@ -44,6 +44,6 @@ pub(super) fn main(began: Instant, color: bool) -> anyhow::Result<ExitCode> {
     });
     Ok(match served {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => report::start_error(&error, &loaded.sources, color),
+        Err(error) => report::start_error(&error, &sources, color),
     })
 }

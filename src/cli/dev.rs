@@ -34,23 +34,23 @@ pub(super) fn main(arguments: &Arguments, began: Instant, color: bool) -> anyhow
     let folder = std::env::current_dir().ok().and_then(|dir| dir.file_name().map(|n| n.to_string_lossy().into_owned()));
     let sites = sites(&arguments.targets, folder.as_deref().unwrap_or("app"))?;
     let text = config_text(&sites);
-    let loaded = match config::parse("the command line", &text, Path::new("")) {
+    let mut loaded = match config::parse("the command line", &text, Path::new("")) {
         Ok(loaded) => loaded,
         Err(problems) => return Ok(report::problems(&problems, color)),
     };
-    let mut config = loaded.config;
-    report::start_log(&config, color);
+    report::start_log(&loaded.config, color);
     let with = |ports: Ports| Ports {
         http: arguments.http.unwrap_or(ports.http),
         https: arguments.https.unwrap_or(ports.https),
     };
     let choices = [with(USUAL), with(HIGH)];
-    let (bound, ports) = match local::bind(&mut config, &choices) {
+    let (bound, ports) = match local::bind(&mut loaded.config, &choices) {
         Ok(bound) => bound,
         Err(error) => return Ok(report::start_error(&error, &loaded.sources, color)),
     };
-    let root = tls::root_path(&config.dev_ca);
-    let served = bound.serve(config, began, |_| {
+    let root = tls::root_path(&loaded.config.dev_ca);
+    let sources = loaded.sources.clone();
+    let served = bound.serve(loaded, began, None, |_| {
         for site in &sites {
             let state = if answers(&site.target) { "backend answers" } else { "waiting for the backend" };
             eprintln!("  {}  ->  {}   {state}", local::url("https", &site.host, ports.https), site.target);
@@ -68,7 +68,7 @@ pub(super) fn main(arguments: &Arguments, began: Instant, color: bool) -> anyhow
     });
     Ok(match served {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => report::start_error(&error, &loaded.sources, color),
+        Err(error) => report::start_error(&error, &sources, color),
     })
 }
 

@@ -11,10 +11,21 @@ pub(super) const DEMONSTRATION: &str = include_str!("../../config/vestibule.toml
 const PLACES: [&str; 2] = ["vestibule.toml", "/etc/vestibule/vestibule.toml"];
 
 /// Where a config comes from.
+#[derive(Clone)]
 pub(super) enum Source {
     File(PathBuf),
     /// `VESTIBULE_SITES`: sites without a file.
     Environment(String),
+}
+
+impl Source {
+    /// What tells this config from others on the machine: the whole path of its file.
+    pub fn name(&self) -> String {
+        match self {
+            Source::File(path) => std::fs::canonicalize(path).unwrap_or_else(|_| path.clone()).display().to_string(),
+            Source::Environment(_) => "VESTIBULE_SITES".into(),
+        }
+    }
 }
 
 /// Looks for a config: `--config`, then `VESTIBULE_SITES`, then the usual places.

@@ -1,5 +1,6 @@
 //! The command line: one file a command. Data goes to stdout, talk to stderr.
 
+mod admin;
 mod ca;
 mod check;
 mod config;
@@ -10,9 +11,11 @@ mod find;
 mod health;
 mod init;
 mod local;
+mod reload;
 mod report;
 mod run;
 mod schema;
+mod status;
 mod why;
 
 use std::io::IsTerminal;
@@ -81,6 +84,14 @@ enum Command {
         vestibule schema | python3 -m json.tool | less\n  \
         printf '#:schema ./vestibule.schema.json\\n' > vestibule.toml")]
     Schema,
+    /// The running proxy reads its config again
+    #[command(after_help = "Examples:\n  vestibule reload\n  vestibule reload --dry-run\n  \
+        vestibule reload --config app.toml")]
+    Reload(reload::Arguments),
+    /// What the running proxy says of itself
+    #[command(after_help = "Examples:\n  vestibule status\n  vestibule status --json\n  \
+        vestibule status --config app.toml")]
+    Status(status::Arguments),
     /// Exit 0 when the running proxy is ready
     #[command(after_help = "Examples:\n  vestibule health\n  vestibule health --config app.toml\n  \
         vestibule health && echo ready")]
@@ -122,6 +133,8 @@ pub fn main() -> ExitCode {
         Some(Command::Explain(arguments)) => explain::main(&arguments, color),
         Some(Command::Config(arguments)) => config::main(&arguments, color),
         Some(Command::Schema) => Ok(schema::main()),
+        Some(Command::Reload(arguments)) => reload::main(&arguments),
+        Some(Command::Status(arguments)) => status::main(&arguments),
         Some(Command::Health(file)) => health::main(&file, color),
         Some(Command::Ca(arguments)) => ca::main(&arguments, color),
         Some(Command::Why(arguments)) => why::main(&arguments),

@@ -26,12 +26,16 @@ pub(super) fn run(source: &find::Source, began: Instant, color: bool) -> ExitCod
         Err(error) => return report::start_error(&error, &loaded.sources, color),
     };
     let addresses = report::addresses(&loaded.config, &bound);
-    let served = bound.serve(loaded.config, began, |_| {
+    let sources = loaded.sources.clone();
+    let again = source.clone();
+    let read = Box::new(move || find::load(&again).map_err(|problems| problems.render(false)));
+    let origin = server::Source { name: source.name(), read };
+    let served = bound.serve(loaded, began, Some(origin), |_| {
         report::listening(&addresses);
         eprintln!("ready in {:.3} s", began.elapsed().as_secs_f64());
     });
     match served {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => report::start_error(&error, &loaded.sources, color),
+        Err(error) => report::start_error(&error, &sources, color),
     }
 }

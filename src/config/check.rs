@@ -39,9 +39,22 @@ pub(super) fn check(root: &Table, sources: &Sources, out: &mut Vec<Diagnostic>) 
     let (defaults, sites, upstreams) = checker.sites(root);
     checker.doors(root, &listeners, public_https_port, &sites);
     let access_log = checker.access_log(root);
-    let (log, server) = (globals::log(root), globals::server(root));
+    let (log, server, admin) = (globals::log(root), globals::server(root), checker.admin(root));
     let tests = checker.tests(root);
-    Config { listeners, public_https_port, tls, dev_ca, defaults, sites, upstreams, access_log, log, server, tests }
+    Config {
+        listeners,
+        public_https_port,
+        tls,
+        dev_ca,
+        defaults,
+        sites,
+        upstreams,
+        access_log,
+        log,
+        admin,
+        server,
+        tests,
+    }
 }
 
 struct Checker<'a> {

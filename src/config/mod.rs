@@ -57,6 +57,7 @@ pub struct Config {
     pub upstreams: Vec<Upstream>,
     pub access_log: AccessLog,
     pub log: Log,
+    pub admin: Admin,
     pub server: Server,
     /// What `check` asks and expects.
     pub tests: Vec<Test>,
@@ -234,4 +235,20 @@ pub struct Server {
     pub shutdown_grace: Duration,
     /// `None`: from RLIMIT_NOFILE.
     pub max_connections: Option<usize>,
+}
+
+/// `[admin]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Admin {
+    pub socket: AdminSocket,
+}
+
+/// Where the administration socket is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum AdminSocket {
+    /// In the state folder or the user's runtime folder, by the name of the config file.
+    #[default]
+    Auto,
+    Path(PathBuf),
+    Off,
 }

@@ -153,9 +153,17 @@ pub struct Settings {
     pub h2_keep_alive: Duration,
 }
 
-/// What every connection of a worker shares.
+/// What every connection of a worker shares. A reload makes a new one with the new settings, over the same handler and the
+/// same registry: connections that are open keep the settings they began with.
 pub struct Shared<H> {
-    pub handler: H,
+    pub handler: Rc<H>,
     pub settings: Settings,
-    pub connections: Connections,
+    pub connections: Rc<Connections>,
+}
+
+impl<H> Shared<H> {
+    /// The first one, without connections.
+    pub fn new(handler: H, settings: Settings) -> Shared<H> {
+        Shared { handler: Rc::new(handler), settings, connections: Rc::default() }
+    }
 }

@@ -1,7 +1,8 @@
 //! The access log: one line a request, written by a thread of its own, so that a slow disk or pipe delays no request.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -19,6 +20,9 @@ use crate::tls::TlsFacts;
 /// Lines waiting to be written. When the reader is slower than the traffic, further lines are counted and dropped:
 /// requests do not wait for a log.
 const QUEUE: usize = 8192;
+
+/// Bytes gathered before they are written.
+const BUFFER: usize = 64 << 10;
 
 /// How long the end of the process waits for the last lines.
 const LAST_WAIT: Duration = Duration::from_secs(1);
@@ -60,6 +64,8 @@ pub struct AccessLog {
 #[derive(Debug)]
 enum Message {
     Line(String),
+    /// Open the file anew: the old one was moved.
+    Reopen,
     Stop,
 }
 
@@ -84,7 +90,11 @@ impl AccessLog {
         let (out, terminal): (Box<dyn Write + Send>, bool) = match output {
             LogOutput::Stdout => (Box::new(io::stdout()), io::stdout().is_terminal()),
             LogOutput::Stderr => (Box::new(io::stderr()), io::stderr().is_terminal()),
-            LogOutput::File(path) => (Box::new(OpenOptions::new().create(true).append(true).open(path)?), false),
+            LogOutput::File(path) => (Box::new(append(path)?), false),
+        };
+        let path = match output {
+            LogOutput::File(path) => Some(path.clone()),
+            _ => None,
         };
         let format = match format {
             LogFormat::Auto if terminal => LogFormat::Text,
@@ -95,10 +105,17 @@ impl AccessLog {
         let dropped = Arc::new(AtomicU64::new(0));
         let writer = {
             let dropped = dropped.clone();
-            std::thread::Builder::new().name("access-log".into()).spawn(move || write_all(queue, out, &dropped))?
+            std::thread::Builder::new()
+                .name("access-log".into())
+                .spawn(move || write_all(queue, out, path, &dropped))?
         };
         let writer = Writer { lines: lines.clone(), thread: writer };
         Ok((AccessLog { format, redact: Arc::new(redact.clone()), sites, lines, dropped }, writer))
+    }
+
+    /// The same log for another generation, whose sites have these names.
+    pub fn with_sites(&self, sites: Arc<[String]>) -> AccessLog {
+        AccessLog { sites, ..self.clone() }
     }
 
     /// Queues the line of one request.
@@ -234,6 +251,13 @@ fn mask_query(target: &mut String, names: &[String]) {
 }
 
 impl Writer {
+    /// Opens the file anew, after what is queued has been written to the old one.
+    pub fn reopen(&self) {
+        if self.lines.try_send(Message::Reopen).is_err() {
+            tracing::error!("access log: too many lines wait, the file is not opened again");
+        }
+    }
+
     /// Writes everything queued so far and ends. A reader that does not take it is given up after [`LAST_WAIT`].
     pub fn stop(self) {
         if self.lines.try_send(Message::Stop).is_ok() {
@@ -245,8 +269,12 @@ impl Writer {
     }
 }
 
-fn write_all(queue: Receiver<Message>, out: Box<dyn Write + Send>, dropped: &AtomicU64) {
-    let mut out = io::BufWriter::with_capacity(64 << 10, out);
+fn append(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+fn write_all(queue: Receiver<Message>, out: Box<dyn Write + Send>, path: Option<PathBuf>, dropped: &AtomicU64) {
+    let mut out = io::BufWriter::with_capacity(BUFFER, out);
     // One wait, then everything that is there, then one write.
     while let Ok(first) = queue.recv() {
         let mut stop = false;
@@ -255,6 +283,17 @@ fn write_all(queue: Receiver<Message>, out: Box<dyn Write + Send>, dropped: &Ato
                 // A reader that went away does not end the proxy.
                 Message::Line(line) => drop(out.write_all(line.as_bytes())),
                 Message::Stop => stop = true,
+                Message::Reopen => {
+                    let _ = out.flush();
+                    if let Some(path) = &path {
+                        match append(path) {
+                            Ok(file) => out = io::BufWriter::with_capacity(BUFFER, Box::new(file)),
+                            Err(error) => {
+                                tracing::error!("access log {}: {error}: the old file is kept", path.display())
+                            }
+                        }
+                    }
+                }
             }
         }
         let lost = dropped.swap(0, Ordering::Relaxed);

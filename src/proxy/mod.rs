@@ -3,12 +3,14 @@
 pub mod access_log;
 pub mod forward;
 mod record;
+mod tally;
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use self::access_log::AccessLog;
 use self::record::Record;
+pub use self::tally::Tally;
 use crate::config::{Action, HostPattern, PathPattern, Route, Site};
 use crate::error::Why;
 use crate::filter::{door, headers as header_rules, redirect};
@@ -26,13 +28,14 @@ pub const HEALTH_PATH: &str = "/.vestibule/health";
 /// One worker's proxy.
 pub struct Proxy {
     view: RefCell<Rc<View>>,
-    log: Option<AccessLog>,
+    log: RefCell<Option<AccessLog>>,
+    tally: Tally,
 }
 
 impl Handler for Proxy {
     async fn handle(&self, mut request: Request) -> Response {
         let view = self.view();
-        let mut record = Record::begin(self.log.as_ref(), &request);
+        let mut record = Record::begin(self.log.borrow().as_ref(), &request);
         let response = match self.answer(&view, &mut request, &mut record).await {
             Ok(response) => response,
             Err(why) => {
@@ -40,25 +43,38 @@ impl Handler for Proxy {
                 respond::error(why, Format::of(&request.head.fields), &record.request_id())
             }
         };
+        self.tally.count(response.status);
         record.attach(response, &request)
     }
 
     fn refuse(&self, conn: &Rc<ConnInfo>, why: Why) -> Response {
-        let mut record = Record::refused(self.log.as_ref(), conn);
+        let mut record = Record::refused(self.log.borrow().as_ref(), conn);
         record.why = Some(why);
         let response = respond::error(why, Format::Text, &record.request_id());
+        self.tally.count(response.status);
         record.attach_refused(response)
     }
 }
 
 impl Proxy {
     pub fn new(view: Rc<View>, log: Option<AccessLog>) -> Proxy {
-        Proxy { view: RefCell::new(view), log }
+        Proxy { view: RefCell::new(view), log: RefCell::new(log), tally: Tally::default() }
+    }
+
+    /// Puts a generation in place: requests that begin after this meet it.
+    pub fn adopt(&self, view: Rc<View>, log: Option<AccessLog>) {
+        self.view.replace(view);
+        self.log.replace(log);
     }
 
     /// The generation that new requests meet. A request keeps its own to its end.
     pub fn view(&self) -> Rc<View> {
         self.view.borrow().clone()
+    }
+
+    /// What has been answered so far.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     async fn answer(&self, view: &View, request: &mut Request, record: &mut Record) -> Result<Response, Why> {

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
 
-use super::worker::{Command, Seat};
-use super::wrong_door::{self, WrongDoor};
-use crate::http::serve::{self, Protocols};
+use super::doors::{Facts, Hall};
+use super::worker::Command;
+use super::wrong_door;
+use crate::http::serve;
 use crate::http::wire::Wire;
 use crate::http::{ConnInfo, Shared};
 use crate::net::Io;
@@ -24,26 +24,6 @@ use crate::tls::{Acceptor, HandshakeError, TlsFacts};
 /// How long accepting rests when there are no descriptors or no room.
 const REST: Duration = Duration::from_millis(20);
 
-/// One listening socket of one worker.
-pub(super) struct Door {
-    pub socket: TcpListener,
-    /// Index into the config's listeners.
-    pub index: usize,
-    pub local: SocketAddr,
-    /// TLS ends here.
-    pub acceptor: Option<Acceptor>,
-    pub protocols: Protocols,
-}
-
-/// What connections need to know of their door.
-pub(super) struct Facts {
-    index: usize,
-    local: SocketAddr,
-    acceptor: Option<Acceptor>,
-    protocols: Protocols,
-    wrong_door: Option<Rc<Shared<WrongDoor>>>,
-}
-
 /// An accepted connection on its way to another worker.
 pub(super) struct Handed {
     tcp: std::net::TcpStream,
@@ -51,33 +31,18 @@ pub(super) struct Handed {
     door: usize,
 }
 
-/// Starts accepting on every door. The doors' facts serve connections handed over as well.
-pub(super) fn start(
-    doors: Vec<Door>,
-    seat: &Rc<Seat>,
-    shared: &Rc<Shared<Proxy>>,
-) -> (Vec<Rc<Facts>>, Vec<JoinHandle<()>>) {
-    doors
-        .into_iter()
-        .enumerate()
-        .map(|(number, door)| {
-            let wrong_door = door.acceptor.is_some().then(|| wrong_door::shared(shared.settings.clone()));
-            let Door { socket, index, local, acceptor, protocols } = door;
-            let facts = Rc::new(Facts { index, local, acceptor, protocols, wrong_door });
-            let accepting = accept(socket, number, facts.clone(), seat.clone(), shared.clone());
-            (facts, tokio::task::spawn_local(accepting))
-        })
-        .unzip()
-}
-
-async fn accept(socket: TcpListener, number: usize, door: Rc<Facts>, seat: Rc<Seat>, shared: Rc<Shared<Proxy>>) {
+/// Accepts on one socket until the door is closed.
+pub(super) async fn accept(socket: TcpListener, id: usize, local: SocketAddr, hall: Rc<Hall>) {
     let listener = match tokio::net::TcpListener::from_std(socket) {
         Ok(listener) => listener,
-        Err(error) => return tracing::error!("listening on {}: {error}", door.local),
+        Err(error) => return tracing::error!("listening on {local}: {error}"),
     };
+    let seat = &hall.seat;
+    // The registry is one for all generations.
+    let connections = hall.shared().connections.clone();
     let mut full = false;
     loop {
-        if shared.connections.open() >= seat.max {
+        if connections.open() >= seat.max {
             if !full {
                 tracing::warn!("{} connections are open on this worker: new ones wait", seat.max);
             }
@@ -88,7 +53,7 @@ async fn accept(socket: TcpListener, number: usize, door: Rc<Facts>, seat: Rc<Se
         match listener.accept().await {
             Ok((tcp, peer)) => {
                 full = false;
-                spread(tcp, peer, number, &door, &seat, &shared);
+                spread(tcp, peer, id, &hall);
             }
             Err(error) if is_shortage(&error) => {
                 if !full {
@@ -110,14 +75,8 @@ fn is_shortage(error: &io::Error) -> bool {
 
 /// Serves a connection here, or hands it to a worker with clearly fewer: a few long HTTP/2 connections must not all land
 /// on one worker, and many short ones must not pay for a hand-over.
-fn spread(
-    tcp: TcpStream,
-    peer: SocketAddr,
-    number: usize,
-    door: &Rc<Facts>,
-    seat: &Rc<Seat>,
-    shared: &Rc<Shared<Proxy>>,
-) {
+fn spread(tcp: TcpStream, peer: SocketAddr, id: usize, hall: &Rc<Hall>) {
+    let (seat, shared) = (&hall.seat, hall.shared());
     let own = shared.connections.open();
     let busy = seat.peers.open.iter().map(|open| open.load(Ordering::Relaxed)).enumerate();
     if seat.peers.open.len() > 1
@@ -129,23 +88,26 @@ fn spread(
         seat.peers.open[least].fetch_add(1, Ordering::Relaxed);
         if let Ok(tcp) = tcp.into_std() {
             // A worker that is gone drops the connection.
-            let _ = seat.peers.commands[least].send(Command::Take(Handed { tcp, peer, door: number }));
+            let _ = seat.peers.commands[least].send(Command::Take(Handed { tcp, peer, door: id }));
         }
         return;
     }
-    tokio::task::spawn_local(connection(tcp, peer, door.clone(), seat.clone(), shared.clone()));
+    if let Some(facts) = hall.facts(id) {
+        tokio::task::spawn_local(connection(tcp, peer, facts, hall.clone(), shared));
+    }
 }
 
 /// Serves a connection that another worker accepted.
-pub(super) fn take(handed: Handed, doors: &[Rc<Facts>], seat: &Rc<Seat>, shared: &Rc<Shared<Proxy>>) {
-    let Handed { tcp, peer, door } = handed;
-    if let (Ok(tcp), Some(door)) = (TcpStream::from_std(tcp), doors.get(door)) {
-        tokio::task::spawn_local(connection(tcp, peer, door.clone(), seat.clone(), shared.clone()));
+pub(super) fn take(handed: Handed, hall: &Rc<Hall>) {
+    let Some(facts) = hall.facts(handed.door) else { return hall.keep(handed) };
+    if let Ok(tcp) = TcpStream::from_std(handed.tcp) {
+        tokio::task::spawn_local(connection(tcp, handed.peer, facts, hall.clone(), hall.shared()));
     }
 }
 
 /// One connection, from accept to close.
-async fn connection(tcp: TcpStream, peer: SocketAddr, door: Rc<Facts>, seat: Rc<Seat>, shared: Rc<Shared<Proxy>>) {
+async fn connection(tcp: TcpStream, peer: SocketAddr, door: Rc<Facts>, hall: Rc<Hall>, shared: Rc<Shared<Proxy>>) {
+    let seat = &hall.seat;
     let place = shared.connections.enter();
     seat.publish(shared.connections.open());
     poll_fn(|cx| {

@@ -9,7 +9,6 @@ use std::rc::Rc;
 use crate::config::{Defaults, Limits};
 use crate::error::Why;
 use crate::http::body::{Body, Frame};
-use crate::http::connections::Connections;
 use crate::http::respond::{self, Format};
 use crate::http::serve::{self, Protocols};
 use crate::http::wire::Wire;
@@ -46,7 +45,7 @@ async fn run(listener: std::net::TcpListener, address: SocketAddr) -> io::Result
         limits: defaults.limits,
         h2_keep_alive: std::time::Duration::from_secs(60),
     };
-    let shared = Rc::new(Shared { handler: Show, settings, connections: Connections::default() });
+    let shared = Rc::new(Shared::new(Show, settings));
     loop {
         let (tcp, peer) = listener.accept().await?;
         tcp.set_nodelay(true)?;

@@ -9,14 +9,19 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
-use super::accept::{self, Door, Handed};
-use crate::http::{Settings, Shared, connections::Connections};
+use super::accept::{self, Handed};
+use super::doors::{Door, Hall};
+use super::status::Report;
+use crate::http::{Settings, Shared};
 use crate::net::clock;
 use crate::proxy::{Proxy, access_log::AccessLog};
 use crate::snapshot::{Snapshot, View};
+use crate::upstream::Cluster;
 
 /// How often pooled connections are looked through.
 const SWEEP: Duration = Duration::from_secs(5);
+/// How long a worker may take to report.
+const REPORT_WAIT: Duration = Duration::from_secs(1);
 /// How often a draining worker looks whether its last connection is gone.
 const DRAIN_CHECK: Duration = Duration::from_millis(5);
 /// Idle time of an HTTP/2 connection.
@@ -32,7 +37,18 @@ pub struct Handle {
 pub(super) enum Command {
     /// A connection that another worker accepted and this one has more room for.
     Take(Handed),
+    /// A new generation of the config.
+    Adopt(Box<Generation>),
+    Report(oneshot::Sender<Report>),
     Drain,
+}
+
+/// A generation of the config, as one worker gets it.
+pub(super) struct Generation {
+    pub snapshot: Arc<Snapshot>,
+    pub log: Option<AccessLog>,
+    /// All its doors; new ones bring a socket.
+    pub doors: Vec<Door>,
 }
 
 /// The other workers, as each of them sees them: how busy, and how to hand over a connection.
@@ -42,6 +58,19 @@ pub(super) struct Peers {
 }
 
 impl Handle {
+    /// Hands the worker a new generation.
+    pub fn adopt(&self, generation: Generation) {
+        // A worker that is gone serves nothing.
+        let _ = self.commands.send(Command::Adopt(Box::new(generation)));
+    }
+
+    /// Asks the worker how it is; `None` when it does not answer in time.
+    pub async fn report(&self) -> Option<Report> {
+        let (reply, report) = oneshot::channel();
+        self.commands.send(Command::Report(reply)).ok()?;
+        tokio::time::timeout(REPORT_WAIT, report).await.ok()?.ok()
+    }
+
     pub fn drain(&self) {
         // A worker that is gone has nothing to drain.
         let _ = self.commands.send(Command::Drain);
@@ -53,20 +82,15 @@ impl Handle {
     }
 }
 
-/// Starts one worker for each seat.
-pub(super) fn spawn_all(
-    seats: Vec<Vec<Door>>,
-    snapshot: &Arc<Snapshot>,
-    log: &Option<AccessLog>,
-    max: usize,
-) -> io::Result<Vec<Handle>> {
-    let (commands, receivers): (Vec<_>, Vec<_>) = seats.iter().map(|_| mpsc::unbounded_channel()).unzip();
-    let open = seats.iter().map(|_| AtomicUsize::new(0)).collect();
+/// Starts one worker for each of the given first generations.
+pub(super) fn spawn_all(generations: Vec<Generation>, max: usize) -> io::Result<Vec<Handle>> {
+    let (commands, receivers): (Vec<_>, Vec<_>) = generations.iter().map(|_| mpsc::unbounded_channel()).unzip();
+    let open = generations.iter().map(|_| AtomicUsize::new(0)).collect();
     let peers = Arc::new(Peers { open, commands: commands.clone() });
     let mut handles = Vec::new();
-    for (index, ((doors, receiver), sender)) in seats.into_iter().zip(receivers).zip(commands).enumerate() {
+    for (index, ((first, receiver), sender)) in generations.into_iter().zip(receivers).zip(commands).enumerate() {
         let (done, finished) = oneshot::channel();
-        let (snapshot, log, peers) = (snapshot.clone(), log.clone(), peers.clone());
+        let peers = peers.clone();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
@@ -75,7 +99,7 @@ pub(super) fn spawn_all(
         let work = move || {
             clock::tick();
             let seat = Seat { index, max, peers };
-            LocalSet::new().block_on(&runtime, run(seat, doors, receiver, snapshot, log));
+            LocalSet::new().block_on(&runtime, run(seat, first, receiver));
             // The control thread may be gone already.
             let _ = done.send(());
         };
@@ -93,41 +117,65 @@ pub(super) struct Seat {
     pub peers: Arc<Peers>,
 }
 
-async fn run(
-    seat: Seat,
-    doors: Vec<Door>,
-    mut commands: mpsc::UnboundedReceiver<Command>,
-    snapshot: Arc<Snapshot>,
-    log: Option<AccessLog>,
-) {
-    let defaults = snapshot.config.defaults;
-    let settings = Settings { timeouts: defaults.timeouts, limits: defaults.limits, h2_keep_alive: H2_KEEP_ALIVE };
-    let view = Rc::new(View::new(snapshot));
-    let proxy = Proxy::new(view, log);
-    let shared = Rc::new(Shared { handler: proxy, settings, connections: Connections::default() });
-    let seat = Rc::new(seat);
-    let (doors, accepting) = accept::start(doors, &seat, &shared);
+async fn run(seat: Seat, first: Generation, mut commands: mpsc::UnboundedReceiver<Command>) {
+    let Generation { snapshot, log, doors } = first;
+    let settings = settings(&snapshot);
+    let shared = Rc::new(Shared::new(Proxy::new(Rc::new(View::new(snapshot)), log), settings));
+    let hall = Hall::new(seat, shared.clone());
+    hall.adopt(doors, shared.clone());
     let sweeping = tokio::task::spawn_local({
-        let shared = shared.clone();
+        let proxy = shared.handler.clone();
         async move {
             loop {
                 tokio::time::sleep(SWEEP).await;
-                shared.handler.view().sweep();
+                proxy.view().sweep();
             }
         }
     });
     while let Some(command) = commands.recv().await {
         match command {
-            Command::Take(handed) => accept::take(handed, &doors, &seat, &shared),
+            Command::Take(handed) => accept::take(handed, &hall),
+            Command::Adopt(generation) => adopt(*generation, &hall),
+            Command::Report(reply) => {
+                // Whoever asked may have given up.
+                let _ = reply.send(report(&hall));
+            }
             Command::Drain => break,
         }
     }
-    accepting.iter().for_each(tokio::task::JoinHandle::abort);
+    hall.close();
     sweeping.abort();
     shared.connections.drain();
     while shared.connections.open() > 0 {
         tokio::time::sleep(DRAIN_CHECK).await;
     }
+}
+
+/// Requests that begin from here on meet the new generation, on open connections too; those that have begun keep theirs.
+fn adopt(generation: Generation, hall: &Rc<Hall>) {
+    let Generation { snapshot, log, doors } = generation;
+    let before = hall.shared();
+    let settings = settings(&snapshot);
+    let view = View::after(&before.handler.view(), snapshot);
+    before.handler.adopt(Rc::new(view), log);
+    let shared = Shared { handler: before.handler.clone(), settings, connections: before.connections.clone() };
+    hall.adopt(doors, Rc::new(shared));
+}
+
+fn report(hall: &Hall) -> Report {
+    let shared = hall.shared();
+    let view = shared.handler.view();
+    let servers = |cluster: &Cluster| cluster.endpoints.iter().map(|endpoint| endpoint.state()).collect();
+    Report {
+        connections: shared.connections.open(),
+        tally: shared.handler.tally().clone(),
+        upstreams: view.clusters.iter().map(servers).collect(),
+    }
+}
+
+fn settings(snapshot: &Snapshot) -> Settings {
+    let defaults = snapshot.config.defaults;
+    Settings { timeouts: defaults.timeouts, limits: defaults.limits, h2_keep_alive: H2_KEEP_ALIVE }
 }
 
 impl Seat {

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use crate::error::Why;
-use crate::http::connections::Connections;
 use crate::http::respond::{self, Format};
 use crate::http::serve::{self, Protocols};
 use crate::http::wire::Wire;
@@ -34,7 +33,7 @@ impl Handler for WrongDoor {
 }
 
 pub(super) fn shared(settings: Settings) -> Rc<Shared<WrongDoor>> {
-    Rc::new(Shared { handler: WrongDoor, settings, connections: Connections::default() })
+    Rc::new(Shared::new(WrongDoor, settings))
 }
 
 pub(super) async fn serve(

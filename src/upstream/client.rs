@@ -125,6 +125,9 @@ pub async fn exchange(outgoing: Outgoing<'_>, ongoing: Ongoing<'_>) -> Result<An
         Ok(head) => answer(head, connection, in_flight, sending, outgoing.head.upgrade.is_some(), deadline, waits),
         Err(why) => {
             let closed = why == Why::UpstreamClosed && connection.reused && interims == 0;
+            if closed {
+                in_flight.endpoint().note_closed();
+            }
             let retry = match closed {
                 true if !sending.flushed_once => Retry::NeverSent,
                 true => Retry::Unanswered,

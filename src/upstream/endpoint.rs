@@ -12,6 +12,9 @@ use crate::net::clock;
 /// A request that must not be done twice goes only on a connection idle for less than this.
 const YOUNG: Duration = Duration::from_secs(1);
 
+/// A connection that is still open this long after its answer was not closed with it.
+const SETTLED: Duration = Duration::from_millis(20);
+
 /// How far a burst may go above `keepalive.idle` until the next sweep: closing connections that are wanted again a
 /// moment later would cost more than they do.
 const BURST: usize = 16;
@@ -32,6 +35,9 @@ pub struct Endpoint {
     builtin: Option<SocketAddr>,
     idle: RefCell<Vec<Idle>>,
     in_flight: Cell<usize>,
+    /// The server has been seen to keep a connection open after an answer. One that closes without having said so is not
+    /// trusted with a request that must not be done twice.
+    keeps: Cell<bool>,
     failures: Cell<u32>,
     ejected_until: Cell<Option<Instant>>,
     pub(super) resolved: RefCell<Resolved>,
@@ -60,6 +66,26 @@ pub struct Connection {
     pub keep: Option<Duration>,
 }
 
+/// What is going on with a server, on one worker or summed over several.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ServerState {
+    pub in_flight: usize,
+    /// Pooled connections.
+    pub idle: usize,
+    /// Workers that leave it out for the time being.
+    pub ejected: usize,
+}
+
+impl ServerState {
+    pub fn and(self, other: ServerState) -> ServerState {
+        ServerState {
+            in_flight: self.in_flight + other.in_flight,
+            idle: self.idle + other.idle,
+            ejected: self.ejected + other.ejected,
+        }
+    }
+}
+
 /// Counts a request on a server until it is dropped.
 #[derive(Debug)]
 pub struct InFlight(Rc<Endpoint>);
@@ -75,6 +101,7 @@ impl Endpoint {
             builtin,
             idle: RefCell::default(),
             in_flight: Cell::new(0),
+            keeps: Cell::new(false),
             failures: Cell::new(0),
             ejected_until: Cell::new(None),
             resolved: RefCell::default(),
@@ -84,6 +111,24 @@ impl Endpoint {
     /// Where the demonstration's backend listens.
     pub(super) fn builtin(&self) -> Option<SocketAddr> {
         self.builtin
+    }
+
+    /// Whether the other is the same server with the same settings.
+    pub fn is_same(&self, other: &Endpoint) -> bool {
+        self.address == other.address
+            && self.weight == other.weight
+            && self.backup == other.backup
+            && self.keepalive == other.keepalive
+            && self.builtin == other.builtin
+    }
+
+    /// What is going on with the server.
+    pub fn state(&self) -> ServerState {
+        ServerState {
+            in_flight: self.in_flight.get(),
+            idle: self.idle.borrow().len(),
+            ejected: usize::from(self.is_ejected()),
+        }
     }
 
     pub fn in_flight(&self) -> usize {
@@ -109,24 +154,47 @@ impl Endpoint {
     }
 
     /// Takes a pooled connection that is still good. `once`: the request must not be done twice, so only a young
-    /// connection serves, and the kernel is asked whether the server has closed it.
+    /// connection serves, of a server that is known to keep them, and the kernel is asked whether it is still open.
     pub fn checkout(&self, once: bool) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
         let now = clock::now();
         // The last one in is the youngest, so the rest may rest and be swept.
         while let Some(Idle { connection, since }) = idle.pop() {
             let age = now.saturating_duration_since(since);
-            let limit = connection.keep.unwrap_or(self.keepalive.idle_timeout).min(self.keepalive.idle_timeout);
-            if age >= limit || (once && age >= YOUNG) || connection.wire.io.is_stale(once) {
+            if age >= self.limit(&connection) || (once && age >= YOUNG) {
                 continue;
+            }
+            if connection.wire.io.is_stale(once) {
+                self.note_closed();
+                continue;
+            }
+            if age >= SETTLED {
+                self.keeps.set(true);
+            }
+            if once && !self.keeps.get() && connection.keep.is_none() {
+                idle.push(Idle { connection, since });
+                return None;
             }
             return Some(connection);
         }
         None
     }
 
+    /// Notes that the server closed a connection that it had not said it would close.
+    pub fn note_closed(&self) {
+        self.keeps.set(false);
+    }
+
+    /// How long a connection may be idle: what is configured, or what the server said where that is less.
+    fn limit(&self, connection: &Connection) -> Duration {
+        connection.keep.unwrap_or(self.keepalive.idle_timeout).min(self.keepalive.idle_timeout)
+    }
+
     /// Puts a connection back after a whole exchange.
     pub fn checkin(&self, mut connection: Connection) {
+        if connection.reused {
+            self.keeps.set(true);
+        }
         let mut idle = self.idle.borrow_mut();
         // Bytes behind the response belong to no request.
         if idle.len() < self.keepalive.idle * BURST && connection.wire.input.is_empty() && connection.wire.is_flushed()
@@ -146,8 +214,12 @@ impl Endpoint {
         // The oldest are at the front: the pool is a stack.
         idle.drain(..excess);
         idle.retain(|idle| {
-            let limit = idle.connection.keep.unwrap_or(self.keepalive.idle_timeout).min(self.keepalive.idle_timeout);
-            now.saturating_duration_since(idle.since) < limit && !idle.connection.wire.io.is_stale(false)
+            let age = now.saturating_duration_since(idle.since);
+            let good = age < self.limit(&idle.connection) && !idle.connection.wire.io.is_stale(false);
+            if good && age >= SETTLED {
+                self.keeps.set(true);
+            }
+            good
         });
     }
 }
@@ -161,5 +233,58 @@ impl Drop for InFlight {
 impl InFlight {
     pub fn endpoint(&self) -> &Rc<Endpoint> {
         &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::Io;
+
+    async fn pooled() -> (Rc<Endpoint>, tokio::net::TcpStream) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let local = listener.local_addr().unwrap();
+        let address = UpstreamAddress::Tcp { host: "127.0.0.1".into(), port: local.port() };
+        let server = ServerAddress { address, weight: 1, backup: false };
+        let endpoint = Rc::new(Endpoint::new(&server, Keepalive::default(), None));
+        let ours = tokio::net::TcpStream::connect(local).await.unwrap();
+        let (theirs, _) = listener.accept().await.unwrap();
+        endpoint.checkin(Connection { wire: Wire::new(Io::Tcp(ours)), reused: false, keep: None });
+        (endpoint, theirs)
+    }
+
+    #[tokio::test]
+    async fn a_connection_carries_what_must_not_be_done_twice_once_the_server_has_kept_one_open() {
+        let (endpoint, _theirs) = pooled().await;
+        assert!(endpoint.checkout(true).is_none());
+        let connection = endpoint.checkout(false).expect("it is still in the pool");
+        endpoint.checkin(connection);
+        // The second whole exchange on it.
+        let connection = endpoint.checkout(false).unwrap();
+        endpoint.checkin(connection);
+        let connection = endpoint.checkout(true).expect("the server keeps its connections");
+        endpoint.checkin(connection);
+        endpoint.note_closed();
+        assert!(endpoint.checkout(true).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_promise_to_keep_a_connection_is_believed() {
+        let (endpoint, _theirs) = pooled().await;
+        let mut connection = endpoint.checkout(false).unwrap();
+        connection.reused = false;
+        connection.keep = Some(Duration::from_secs(4));
+        endpoint.note_closed();
+        endpoint.checkin(connection);
+        endpoint.note_closed();
+        assert!(endpoint.checkout(true).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_the_server_closed_is_not_used() {
+        let (endpoint, theirs) = pooled().await;
+        drop(theirs);
+        assert!(endpoint.checkout(true).is_none());
+        assert!(endpoint.idle.borrow().is_empty());
     }
 }

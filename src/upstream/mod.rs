@@ -16,7 +16,7 @@ use std::time::Duration;
 
 pub use client::{Answer, Failure, Ongoing, Retry, exchange};
 pub use connect::connect;
-pub use endpoint::{Connection, Endpoint, InFlight};
+pub use endpoint::{Connection, Endpoint, InFlight, ServerState};
 pub use request_head::Outgoing;
 pub use upload::Upload;
 
@@ -49,6 +49,16 @@ impl Cluster {
             turn: Cell::new(0),
             budget: Cell::new(BUDGET_CAP),
         }
+    }
+
+    /// Takes over the servers that stood in the last generation with the same settings.
+    pub fn inherit(&mut self, old: &Cluster) {
+        for endpoint in &mut self.endpoints {
+            if let Some(same) = old.endpoints.iter().find(|same| same.is_same(endpoint)) {
+                *endpoint = same.clone();
+            }
+        }
+        self.budget.set(old.budget.get());
     }
 
     /// Chooses a server for a request, leaving out those in `tried`. Backups count only when no other is left.

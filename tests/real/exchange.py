@@ -3,6 +3,7 @@
 import threading
 import time
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 
 import support
 from backends import RawServer, read_message
@@ -62,9 +63,16 @@ class Uploads(unittest.TestCase):
             began = time.monotonic()
             return client.answer(1).status, time.monotonic() - began
 
+    def outcomes(self, cases):
+        """`(place, name, status, seconds)` of `cases(proxy)` for each proxy, all at once: they only wait."""
+        table = [(place, name, ask) for place, proxy in self.proxies.items() for name, ask in cases(proxy).items()]
+        with ThreadPoolExecutor(len(table)) as pool:
+            asked = [(place, name, pool.submit(ask)) for place, name, ask in table]
+        return [(place, name, *future.result()) for place, name, future in asked]
+
     def test_a_client_that_stalls_in_its_body_is_ended_by_request_body_idle(self):
-        for place, proxy in self.proxies.items():
-            stalled = {
+        def stalled(proxy):
+            return {
                 "nothing of a length": lambda: self.h1_status(proxy, b"Content-Length: 10"),
                 "half of a length": lambda: self.h1_status(proxy, b"Content-Length: 10", b"12345"),
                 "two pieces": lambda: self.h1_status(proxy, b"Content-Length: 10", b"1", b"2"),
@@ -73,25 +81,25 @@ class Uploads(unittest.TestCase):
                 "HTTP/2, nothing": lambda: self.h2_status(proxy),
                 "HTTP/2, a piece": lambda: self.h2_status(proxy, b"12345"),
             }
-            for name, ask in stalled.items():
-                with self.subTest(name, by=place):
-                    status, took = ask()
-                    self.assertEqual(status, 408)
-                    self.assertLess(took, HEADER)
+
+        for place, name, status, took in self.outcomes(stalled):
+            with self.subTest(name, by=place):
+                self.assertEqual(status, 408)
+                self.assertLess(took, HEADER)
 
     def test_a_server_that_stalls_after_a_whole_body_is_ended_by_response_header(self):
-        for place, proxy in self.proxies.items():
-            whole = {
+        def whole(proxy):
+            return {
                 "length": lambda: self.h1_status(proxy, b"Content-Length: 5", b"12345"),
                 "length in two pieces": lambda: self.h1_status(proxy, b"Content-Length: 5", b"12", b"345"),
                 "chunked": lambda: self.h1_status(proxy, b"Transfer-Encoding: chunked", b"1\r\na\r\n0\r\n\r\n"),
                 "HTTP/2": lambda: self.h2_status(proxy, b"12345", end=True),
             }
-            for name, ask in whole.items():
-                with self.subTest(name, by=place):
-                    status, took = ask()
-                    self.assertEqual(status, 504)
-                    self.assertGreater(took, HEADER - IDLE)
+
+        for place, name, status, took in self.outcomes(whole):
+            with self.subTest(name, by=place):
+                self.assertEqual(status, 504)
+                self.assertGreater(took, HEADER - IDLE)
 
 
 class Lengths(unittest.TestCase):
@@ -147,10 +155,10 @@ class Closing(unittest.TestCase):
         answers = [self.ask("GET") for _ in range(self.REQUESTS)]
         self.assertEqual(answers, [200] * self.REQUESTS)
 
-    def test_no_post_is_delivered_twice(self):
+    def test_no_post_fails_or_is_delivered_twice(self):
         answers = [self.ask("POST", b"%d" % number) for number in range(self.REQUESTS)]
+        self.assertEqual(answers, [200] * self.REQUESTS)
         self.assertEqual(len(set(self.posts)), len(self.posts))
-        self.assertLessEqual(set(answers), {200, 502})
 
 
 class ClosingBetween(unittest.TestCase):

@@ -1,11 +1,13 @@
-//! `[tls]`, `[dev_ca]`, `[access_log]`, `[log]` and `[server]`.
+//! `[tls]`, `[dev_ca]`, `[access_log]`, `[log]`, `[admin]` and `[server]`.
 
 use std::time::Duration;
 
 use super::{Checker, headers, hosts, texts};
 use crate::config::diagnostics::Diagnostic;
 use crate::config::value::{Node, Table, Value, quote};
-use crate::config::{AccessLog, CertFiles, DevCa, Level, Log, LogFormat, LogOutput, Redact, Server, Tls, UnknownHost};
+use crate::config::{
+    AccessLog, Admin, AdminSocket, CertFiles, DevCa, Level, Log, LogFormat, LogOutput, Redact, Server, Tls, UnknownHost,
+};
 
 /// 90 days.
 const LEAF_LIFETIME: Duration = Duration::from_secs(90 * 86_400);
@@ -54,6 +56,16 @@ impl Checker<'_> {
             path => Some(self.path(node, path)),
         });
         DevCa { dir, leaf_lifetime: table.duration("leaf_lifetime").flatten().unwrap_or(LEAF_LIFETIME), extra_domains }
+    }
+
+    pub(super) fn admin(&self, root: &Table) -> Admin {
+        let node = root.table("admin").and_then(|table| table.get("socket"));
+        let socket = match node.and_then(|node| Some((node, node.text()?))) {
+            None | Some((_, "auto")) => AdminSocket::Auto,
+            Some((_, "off")) => AdminSocket::Off,
+            Some((node, path)) => AdminSocket::Path(self.path(node, path)),
+        };
+        Admin { socket }
     }
 
     pub(super) fn access_log(&mut self, root: &Table) -> AccessLog {

@@ -30,6 +30,7 @@ const LIVE: &[&str] = &[
     "access_log",
     "access_log.redact",
     "log",
+    "admin",
     "server",
 ];
 

@@ -267,7 +267,7 @@ static TRACING: Table = Table { other: None, keys: &[
 
 #[rustfmt::skip]
 static ADMIN: Table = Table { other: None, keys: &[
-    later("socket", Text("a socket"), "'auto'", "The unix socket of status, reload and health."),
+    key("socket", Text("a socket"), "'auto'", "The unix socket of status, reload and health."),
     later("inspector", OneOf(&[OFF, Kind::Table(&INSPECTOR)]), "'off'", "The inspector page."),
 ] };
 

@@ -1,0 +1,112 @@
+//! `status`: what the running proxy says of itself.
+
+use std::process::ExitCode;
+
+use serde_json::Value;
+
+use super::{ConfigFile, admin, report};
+
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Print everything as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn main(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let (status, text) = admin::ask(&arguments.file, "GET", "/status")?;
+    anyhow::ensure!(status == 200, "{}", text.trim_end());
+    if arguments.json {
+        report::data(&text);
+    } else {
+        report::data(&table(&serde_json::from_str(&text)?));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The status for a person.
+fn table(status: &Value) -> String {
+    let word = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let list = |key: &str| status[key].as_array().into_iter().flatten();
+    let mut out = format!(
+        "vestibule {}, process {}, up {}\ngeneration {}",
+        word(&status["version"]),
+        status["pid"],
+        duration(status["running_seconds"].as_u64().unwrap_or_default()),
+        status["generation"],
+    );
+    out += &match (&status["last_reload"]["at"], &status["last_reload"]["error"]) {
+        (Value::Null, _) => "\n".into(),
+        (at, Value::Null) => format!(", reloaded {}\n", word(at)),
+        (at, error) => format!(", a reload failed {}:\n{}\n", word(at), word(error).trim_end()),
+    };
+    let responses = &status["responses"];
+    out += &format!(
+        "{} connections; answers: {} 2xx, {} 3xx, {} 4xx, {} 5xx\n",
+        status["connections"], responses["2xx"], responses["3xx"], responses["4xx"], responses["5xx"]
+    );
+    out += "\nlistener    address\n";
+    for listener in list("listeners") {
+        out += &format!("{:<11} {}\n", word(&listener["name"]), word(&listener["address"]));
+    }
+    out += "\nworker  connections  requests\n";
+    for (number, worker) in list("workers").enumerate() {
+        out += &match worker {
+            Value::Null => format!("{number:<7} does not answer\n"),
+            worker => {
+                format!("{number:<7} {:<12} {}\n", worker["connections"].to_string(), worker["requests"])
+            }
+        };
+    }
+    out += "\nupstream                  server                    in flight  idle\n";
+    for upstream in list("upstreams") {
+        for server in upstream["servers"].as_array().into_iter().flatten() {
+            let ejected = match server["ejected_by_workers"].as_u64() {
+                Some(1..) => "  left out after failures",
+                _ => "",
+            };
+            out += &format!(
+                "{:<25} {:<25} {:<10} {}{ejected}\n",
+                word(&upstream["name"]),
+                word(&server["address"]),
+                server["in_flight"].to_string(),
+                server["idle"],
+            );
+        }
+    }
+    out += &format!("\n{} sites\n", list("sites").count());
+    for site in list("sites").take(20) {
+        out += &format!("{}\n", word(&site["host"]));
+    }
+    out
+}
+
+fn duration(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..172_800 => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_names_a_worker_that_does_not_answer_and_a_reload_that_failed() {
+        let status = serde_json::json!({
+            "version": "1", "pid": 7, "running_seconds": 7322, "generation": 2,
+            "last_reload": { "at": "now", "error": "error[x]: y\n" }, "connections": 1,
+            "responses": { "2xx": 1, "3xx": 0, "4xx": 0, "5xx": 0 }, "workers": [null], "listeners": [], "sites": [],
+            "upstreams": [{ "name": "a", "servers": [{ "address": "b", "in_flight": 1, "idle": 2, "ejected_by_workers": 1 }] }],
+        });
+        let text = table(&status);
+        for part in ["up 2 h 2 min", "a reload failed now:\nerror[x]: y\n", "0       does not answer", "left out"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+}

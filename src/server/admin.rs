@@ -1,0 +1,199 @@
+//! The administration socket: HTTP on a unix socket that only its owner can open. It asks the control thread and answers
+//! with JSON or text; nothing of it touches a worker's sockets.
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::config::{self, Defaults};
+use crate::error::Why;
+use crate::http::respond::{self, Format};
+use crate::http::serve::{self, Protocols};
+use crate::http::wire::Wire;
+use crate::http::{ConnInfo, Handler, Request, Response, Settings, Shared};
+use crate::message::Method;
+use crate::net::Io;
+
+/// Questions that may wait for the control thread.
+const QUEUE: usize = 16;
+/// Idle time of a connection here.
+const IDLE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Where the socket of a config is; `None` where it is off, or where there is no folder for it. `source` names the config:
+/// several that run on one machine have a socket each.
+pub fn socket_path(setting: &config::AdminSocket, source: &str) -> Option<PathBuf> {
+    match setting {
+        config::AdminSocket::Off => None,
+        config::AdminSocket::Path(path) => Some(path.clone()),
+        config::AdminSocket::Auto => {
+            let name = format!("admin-{:08x}.sock", short_hash(source));
+            runtime_folder(|name| std::env::var_os(name)).map(|folder| folder.join(name))
+        }
+    }
+}
+
+/// The state folder of a container, the runtime folder of a service or a user, else root's own.
+fn runtime_folder(var: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let folder = |name: &str| {
+        let value = var(name)?.into_string().ok()?;
+        let first = PathBuf::from(value.split(':').next()?);
+        first.is_absolute().then_some(first)
+    };
+    folder("VESTIBULE_STATE_DIR")
+        .or_else(|| folder("RUNTIME_DIRECTORY"))
+        .or_else(|| folder("XDG_RUNTIME_DIR").map(|folder| folder.join("vestibule")))
+        .or_else(|| rustix::process::geteuid().is_root().then(|| "/run/vestibule".into()))
+}
+
+/// FNV-1a: the same in every build, unlike the standard library's.
+fn short_hash(text: &str) -> u32 {
+    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+/// What is asked of the control thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Question {
+    Status,
+    Reload,
+    /// Everything a reload does before it changes something.
+    DryRun,
+}
+
+/// A question and where its answer goes.
+pub(super) struct Ask {
+    pub question: Question,
+    pub reply: oneshot::Sender<Reply>,
+}
+
+/// The control thread's answer: JSON or text.
+pub(super) enum Reply {
+    Json(String),
+    Done(String),
+    /// What stands in the way; nothing was changed.
+    Refused(String),
+}
+
+/// The open socket; dropping it removes the file.
+pub(super) struct AdminSocket {
+    path: PathBuf,
+    listener: RefCell<Option<std::os::unix::net::UnixListener>>,
+}
+
+impl AdminSocket {
+    /// Opens the socket at `path`. A file that a dead process has left is replaced.
+    ///
+    /// # Errors
+    /// Another process listens there, or the folder cannot be written.
+    pub fn open(path: &Path) -> io::Result<AdminSocket> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        if path.exists() {
+            if std::os::unix::net::UnixStream::connect(path).is_ok() {
+                return Err(io::Error::new(io::ErrorKind::AddrInUse, "another vestibule listens there"));
+            }
+            std::fs::remove_file(path)?;
+        }
+        let listener = std::os::unix::net::UnixListener::bind(path)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        listener.set_nonblocking(true)?;
+        Ok(AdminSocket { path: path.into(), listener: RefCell::new(Some(listener)) })
+    }
+
+    /// Serves until the task is ended. Questions come out of the returned queue.
+    pub fn serve(&self) -> io::Result<mpsc::Receiver<Ask>> {
+        let (asks, questions) = mpsc::channel(QUEUE);
+        if let Some(listener) = self.listener.take() {
+            tokio::task::spawn_local(accept(UnixListener::from_std(listener)?, asks));
+        }
+        Ok(questions)
+    }
+}
+
+impl Drop for AdminSocket {
+    fn drop(&mut self) {
+        // A file that cannot be removed is replaced at the next start.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+async fn accept(listener: UnixListener, asks: mpsc::Sender<Ask>) {
+    let mut defaults = Defaults::default();
+    defaults.timeouts.keep_alive = Some(IDLE);
+    let settings = Settings { timeouts: defaults.timeouts, limits: defaults.limits, h2_keep_alive: IDLE };
+    let shared = Rc::new(Shared::new(Admin { asks }, settings));
+    // There are no addresses on a unix socket; nothing here asks for them.
+    let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let shared = shared.clone();
+                tokio::task::spawn_local(async move {
+                    let conn = Rc::new(ConnInfo::new(nobody, nobody, 0, None));
+                    let wire = Wire::new(Io::Unix(stream));
+                    serve::connection(wire, conn, &shared, Protocols { h1: true, h2: false }).await;
+                });
+            }
+            // Out of descriptors: the workers need them more.
+            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
+        }
+    }
+}
+
+struct Admin {
+    asks: mpsc::Sender<Ask>,
+}
+
+impl Handler for Admin {
+    async fn handle(&self, request: Request) -> Response {
+        let head = &request.head;
+        let question = match (&head.method, head.target()) {
+            (&Method::GET, b"/status") => Question::Status,
+            (&Method::POST, b"/reload") => Question::Reload,
+            (&Method::POST, b"/reload?dry_run") => Question::DryRun,
+            _ => return respond::own(404, TEXT, "GET /status, POST /reload, POST /reload?dry_run\n".into()),
+        };
+        let (reply, answer) = oneshot::channel();
+        if self.asks.send(Ask { question, reply }).await.is_err() {
+            return respond::own(503, TEXT, "stopping\n".into());
+        }
+        match answer.await {
+            Ok(Reply::Json(text)) => respond::own(200, "application/json", text.into()),
+            Ok(Reply::Done(text)) => respond::own(200, TEXT, text.into()),
+            Ok(Reply::Refused(text)) => respond::own(422, TEXT, text.into()),
+            Err(_) => respond::own(503, TEXT, "stopping\n".into()),
+        }
+    }
+
+    fn refuse(&self, _: &Rc<ConnInfo>, why: Why) -> Response {
+        respond::error(why, Format::Text, "-")
+    }
+}
+
+const TEXT: &str = "text/plain; charset=utf-8";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_that_a_dead_process_left_is_replaced_and_a_live_one_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run/admin.sock");
+        let first = AdminSocket::open(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(AdminSocket::open(&path).err().map(|error| error.kind()), Some(io::ErrorKind::AddrInUse));
+        // As a killed process leaves it: the file, and nobody behind it.
+        drop(first.listener.take());
+        let second = AdminSocket::open(&path).unwrap();
+        drop(second);
+        assert!(!path.exists());
+    }
+}

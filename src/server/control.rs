@@ -1,0 +1,355 @@
+//! The control thread's side of a running proxy: which generation is served, and how the next one takes its place.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use super::admin::{AdminSocket, Question, Reply, socket_path};
+use super::doors::Door;
+use super::status::{self, Outcome};
+use super::watch::Watch;
+use super::worker::{Generation, Handle};
+use super::{BoundDoor, StartError, show, uses_builtin, worker};
+use crate::config::{self, AccessLog as LogConfig, Config, Diagnostic, Loaded, Sources};
+use crate::http::serve::Protocols;
+use crate::net::listener;
+use crate::proxy::access_log::{AccessLog, Writer};
+use crate::snapshot::Snapshot;
+use crate::tls::{Acceptor, DevAuthority, Tickets};
+
+/// Where a configuration comes from.
+pub struct Source {
+    /// What tells it from others on this machine: the path of its file.
+    pub name: String,
+    /// Reads it again: without errors, or every problem in text for a person.
+    pub read: Box<dyn Fn() -> Result<Loaded, String>>,
+}
+
+/// What outlives a generation, and the generation that is served.
+pub(super) struct Control {
+    snapshot: Arc<Snapshot>,
+    /// The text the config came from, for problems found later.
+    sources: Sources,
+    generation: u64,
+    doors: Vec<BoundDoor>,
+    /// The id of the next door.
+    next_id: usize,
+    workers: Vec<Handle>,
+    count: usize,
+    dev: DevAuthority,
+    tickets: Tickets,
+    log: Option<AccessLog>,
+    writer: Option<Writer>,
+    source: Option<Source>,
+    watch: Watch,
+    started: (SystemTime, Instant),
+    last_reload: Option<Outcome>,
+}
+
+impl Control {
+    /// Builds the first generation and starts the workers on it.
+    pub fn start(
+        loaded: Loaded,
+        doors: Vec<BoundDoor>,
+        count: usize,
+        source: Option<Source>,
+    ) -> Result<Control, StartError> {
+        let (dev, tickets) = (DevAuthority::default(), Tickets::new().map_err(StartError::Tls)?);
+        let Loaded { config, sources, .. } = loaded;
+        let snapshot = build(config, None, &doors, &dev)?;
+        let (log, writer) = open_log(&snapshot.config)?;
+        let mut control = Control {
+            watch: Watch::new(&snapshot.config),
+            snapshot,
+            sources,
+            generation: 1,
+            doors,
+            next_id: 0,
+            workers: Vec::new(),
+            count,
+            dev,
+            tickets,
+            log,
+            writer,
+            source,
+            started: (SystemTime::now(), Instant::now()),
+            last_reload: None,
+        };
+        let generations = control.generations()?;
+        let max = super::capability::max_connections(&control.snapshot.config.server, count);
+        control.workers =
+            worker::spawn_all(generations, max).map_err(|error| StartError::Io("a worker thread".into(), error))?;
+        Ok(control)
+    }
+
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// Opens the administration socket, where the config has one.
+    pub fn open_admin(&self) -> Option<AdminSocket> {
+        let path = socket_path(&self.snapshot.config.admin.socket, &self.source.as_ref()?.name)?;
+        match AdminSocket::open(&path) {
+            Ok(socket) => Some(socket),
+            Err(error) => {
+                tracing::warn!("no administration socket at {}: {error}", path.display());
+                None
+            }
+        }
+    }
+
+    /// Answers a question of the administration socket.
+    pub async fn answer(&mut self, question: Question) -> Reply {
+        let outcome = match question {
+            Question::Status => return Reply::Json(self.status().await),
+            Question::Reload => self.reload(),
+            Question::DryRun => self.dry_run(),
+        };
+        match outcome {
+            Ok(done) => Reply::Done(done + "\n"),
+            Err(problems) => Reply::Refused(problems),
+        }
+    }
+
+    /// Reads the configuration and serves it, or says why the old one stays.
+    ///
+    /// # Errors
+    /// Every problem; nothing was changed.
+    pub fn reload(&mut self) -> Result<String, String> {
+        let began = Instant::now();
+        let outcome = self.read().and_then(|loaded| self.replace(loaded));
+        match &outcome {
+            Ok(changes) => {
+                tracing::info!("reloaded in {:.0?}: generation {}, {changes}", began.elapsed(), self.generation);
+            }
+            Err(problems) => tracing::error!("not reloaded, generation {} stays:\n{problems}", self.generation),
+        }
+        self.last_reload = Some(Outcome { at: SystemTime::now(), error: outcome.as_ref().err().cloned() });
+        outcome.map(|changes| format!("generation {}: {changes}", self.generation))
+    }
+
+    fn read(&self) -> Result<Loaded, String> {
+        match &self.source {
+            Some(source) => (source.read)(),
+            None => Err("this command has no config file to read again\n".into()),
+        }
+    }
+
+    /// What a reload would change. Ports that it would open are opened and closed again.
+    fn dry_run(&mut self) -> Result<String, String> {
+        let Loaded { config, sources, .. } = self.read()?;
+        let changes = super::changes::between(&self.snapshot.config, &config);
+        let doors = self.open_doors(&config)?;
+        build(config, Some(&self.snapshot), &doors, &self.dev).map_err(|error| text(&error, &sources))?;
+        Ok(format!("would become generation {}: {changes}", self.generation + 1))
+    }
+
+    async fn status(&self) -> String {
+        let mut reports = Vec::new();
+        for worker in &self.workers {
+            reports.push(worker.report().await);
+        }
+        let config = &self.snapshot.config;
+        let listener = |door: &BoundDoor| (config.listeners[door.listener].name.clone(), door.local.to_string());
+        let facts = status::Facts {
+            config,
+            generation: self.generation,
+            started: self.started.0,
+            running: self.started.1.elapsed(),
+            last_reload: self.last_reload.as_ref(),
+            listeners: self.doors.iter().map(listener).collect(),
+        };
+        status::json(&facts, &reports)
+    }
+
+    /// Serves the certificate files as they are now, when they have changed. What is half written changes nothing.
+    pub fn look_at_files(&mut self) {
+        let Some(settled) = self.watch.changed() else { return };
+        match build(self.snapshot.config.clone(), Some(&self.snapshot), &self.doors, &self.dev) {
+            Ok(snapshot) => {
+                self.watch.accept();
+                match self.adopt(snapshot) {
+                    Ok(()) => tracing::info!("certificate files have changed: generation {}", self.generation),
+                    Err(error) => tracing::error!("certificate files have changed, but: {}", self.text(&error)),
+                }
+            }
+            Err(error) if settled => {
+                self.watch.give_up();
+                tracing::error!(
+                    "certificate files have changed and cannot be served, the last good ones stay:\n{}",
+                    self.text(&error)
+                );
+            }
+            // Perhaps only one of two files is there yet.
+            Err(_) => {}
+        }
+    }
+
+    /// Opens the access log's file anew, after something has moved the old one.
+    pub fn reopen_log(&self) {
+        match &self.writer {
+            Some(writer) => writer.reopen(),
+            None => tracing::warn!("SIGUSR1: there is no access log to open again"),
+        }
+    }
+
+    /// Ends: the workers to wait for, and the log to close after them.
+    pub fn stop(self) -> (Vec<Handle>, Option<Writer>) {
+        self.workers.iter().for_each(Handle::drain);
+        (self.workers, self.writer)
+    }
+
+    /// Everything that can fail comes first; the workers are told at the end.
+    fn replace(&mut self, loaded: Loaded) -> Result<String, String> {
+        let Loaded { config, sources, warnings } = loaded;
+        if !warnings.is_empty() {
+            tracing::warn!("{}", config::render_diagnostics(&warnings, &sources, false).trim_end());
+        }
+        let changes = super::changes::between(&self.snapshot.config, &config);
+        let doors = self.open_doors(&config)?;
+        let render = |error: &StartError| text(error, &sources);
+        let snapshot = build(config, Some(&self.snapshot), &doors, &self.dev).map_err(|error| render(&error))?;
+        let (log, writer) = match snapshot.config.access_log == self.snapshot.config.access_log {
+            true => (self.log.as_ref().map(|log| log.with_sites(site_names(&snapshot.config))), None),
+            false => open_log(&snapshot.config).map_err(|error| render(&error))?,
+        };
+        let before = std::mem::replace(&mut self.doors, doors);
+        if let Err(error) = self.acceptors(&snapshot) {
+            self.doors = before;
+            return Err(render(&error));
+        }
+        if snapshot.config.access_log != self.snapshot.config.access_log {
+            // Requests that are on their way write their lines to the old one, which ends after the last of them.
+            self.writer = writer;
+        }
+        self.log = log;
+        self.watch = Watch::new(&snapshot.config);
+        self.sources = sources;
+        self.adopt(snapshot).map_err(|error| self.text(&error))?;
+        Ok(changes)
+    }
+
+    /// The doors of a config: those that are open already, and new ones bound.
+    fn open_doors(&mut self, config: &Config) -> Result<Vec<BoundDoor>, String> {
+        let mut known: Vec<Option<BoundDoor>> = self.doors.iter().map(|door| Some(door.without_sockets())).collect();
+        let (mut doors, mut problems) = (Vec::new(), String::new());
+        for (index, listener) in config.listeners.iter().enumerate() {
+            for address in &listener.addresses {
+                let open = known.iter_mut().find(|door| door.as_ref().is_some_and(|door| door.address == *address));
+                if let Some(door) = open.and_then(Option::take) {
+                    doors.push(BoundDoor { listener: index, ..door });
+                    continue;
+                }
+                match listener::bind(*address, self.count).and_then(|sockets| BoundDoor::new(index, *address, sockets))
+                {
+                    Ok(door) => doors.push(door),
+                    Err(error) => problems += &format!("{error}\n"),
+                }
+            }
+        }
+        if problems.is_empty() { Ok(doors) } else { Err(problems) }
+    }
+
+    fn adopt(&mut self, snapshot: Arc<Snapshot>) -> Result<(), StartError> {
+        let before = std::mem::replace(&mut self.snapshot, snapshot);
+        match self.generations() {
+            Ok(generations) => {
+                self.generation += 1;
+                for (worker, generation) in self.workers.iter().zip(generations) {
+                    worker.adopt(generation);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.snapshot = before;
+                Err(error)
+            }
+        }
+    }
+
+    /// The acceptor of each door.
+    fn acceptors(&self, snapshot: &Snapshot) -> Result<Vec<Option<Acceptor>>, StartError> {
+        let acceptor = |door: &BoundDoor| {
+            let listener = &snapshot.config.listeners[door.listener];
+            match (&snapshot.certs, listener.tls) {
+                (Some(certs), true) => {
+                    Acceptor::new(certs.clone(), &snapshot.config.tls, listener, &self.tickets).map(Some)
+                }
+                _ => Ok(None),
+            }
+        };
+        self.doors.iter().map(acceptor).collect::<Result<_, _>>().map_err(StartError::Tls)
+    }
+
+    /// The current generation for each worker. Sockets that were just bound go with it.
+    fn generations(&mut self) -> Result<Vec<Generation>, StartError> {
+        let acceptors = self.acceptors(&self.snapshot)?;
+        let generation = |_| Generation { snapshot: self.snapshot.clone(), log: self.log.clone(), doors: Vec::new() };
+        let mut generations: Vec<Generation> = (0..self.count).map(generation).collect();
+        for (door, acceptor) in self.doors.iter_mut().zip(acceptors) {
+            let id = *door.id.get_or_insert_with(|| {
+                self.next_id += 1;
+                self.next_id - 1
+            });
+            let listener = &self.snapshot.config.listeners[door.listener];
+            let mut sockets = std::mem::take(&mut door.sockets).into_iter();
+            for generation in &mut generations {
+                generation.doors.push(Door {
+                    id,
+                    socket: sockets.next(),
+                    index: door.listener,
+                    local: door.local,
+                    acceptor: acceptor.clone(),
+                    protocols: Protocols { h1: listener.h1, h2: listener.h2 },
+                });
+            }
+        }
+        Ok(generations)
+    }
+
+    fn text(&self, error: &StartError) -> String {
+        text(error, &self.sources)
+    }
+}
+
+/// Opens everything a config names.
+fn build(
+    config: Config,
+    before: Option<&Snapshot>,
+    doors: &[BoundDoor],
+    dev: &DevAuthority,
+) -> Result<Arc<Snapshot>, StartError> {
+    let builtin = match before.and_then(|before| before.builtin) {
+        Some(running) => Some(running),
+        None if uses_builtin(&config) => {
+            Some(show::start().map_err(|error| StartError::Io("the built-in backend".into(), error))?)
+        }
+        None => None,
+    };
+    let https = doors.iter().find(|door| config.listeners[door.listener].tls).map(|door| door.local.port());
+    let snapshot = Snapshot::build(config, dev, https, builtin).map_err(StartError::Config)?;
+    for warning in snapshot.certs.iter().flat_map(|certs| certs.warnings()) {
+        tracing::warn!("{}", warning.message);
+    }
+    Ok(Arc::new(snapshot))
+}
+
+fn text(error: &StartError, sources: &Sources) -> String {
+    let diagnostics = |found: &[Diagnostic]| config::render_diagnostics(found, sources, false);
+    match error {
+        StartError::Config(found) => diagnostics(found),
+        StartError::Bind(errors) => errors.iter().map(|error| format!("{error}\n")).collect(),
+        StartError::Io(what, error) => format!("{what}: {error}\n"),
+        StartError::Tls(error) => format!("TLS: {error}\n"),
+    }
+}
+
+fn site_names(config: &Config) -> Arc<[String]> {
+    config.sites.iter().map(|site| site.host.to_string()).collect()
+}
+
+fn open_log(config: &Config) -> Result<(Option<AccessLog>, Option<Writer>), StartError> {
+    let LogConfig::On { format, output, redact } = &config.access_log else { return Ok((None, None)) };
+    let (log, writer) = AccessLog::open(*format, output, redact, site_names(config))
+        .map_err(|error| StartError::Io(format!("the access log {output:?}"), error))?;
+    Ok((Some(log), Some(writer)))
+}

@@ -1,0 +1,104 @@
+//! What the running proxy says of itself.
+
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::config::Config;
+use crate::proxy::Tally;
+use crate::upstream::ServerState;
+
+/// What one worker reports.
+#[derive(Debug)]
+pub(super) struct Report {
+    pub connections: usize,
+    pub tally: Tally,
+    /// In the order of the config's upstreams.
+    pub upstreams: Vec<Vec<ServerState>>,
+}
+
+/// The last reload.
+#[derive(Debug, Clone)]
+pub(super) struct Outcome {
+    pub at: SystemTime,
+    pub error: Option<String>,
+}
+
+/// Facts of the control thread.
+pub(super) struct Facts<'a> {
+    pub config: &'a Config,
+    pub generation: u64,
+    pub started: SystemTime,
+    pub running: Duration,
+    pub last_reload: Option<&'a Outcome>,
+    /// `name address` of each door.
+    pub listeners: Vec<(String, String)>,
+}
+
+/// The status as JSON. A worker that does not answer is `null`.
+pub(super) fn json(facts: &Facts<'_>, reports: &[Option<Report>]) -> String {
+    let answered = || reports.iter().flatten();
+    let workers: Vec<Value> = reports
+        .iter()
+        .map(|report| match report {
+            Some(report) => json!({ "connections": report.connections, "requests": report.tally.total() }),
+            None => Value::Null,
+        })
+        .collect();
+    let sites: Vec<Value> = facts
+        .config
+        .sites
+        .iter()
+        .map(|site| {
+            let aliases: Vec<String> = site.aliases.iter().map(ToString::to_string).collect();
+            json!({ "host": site.host.to_string(), "aliases": aliases, "routes": site.routes.len() })
+        })
+        .collect();
+    let upstreams: Vec<Value> = facts
+        .config
+        .upstreams
+        .iter()
+        .enumerate()
+        .map(|(index, upstream)| {
+            let servers: Vec<Value> = upstream
+                .servers
+                .iter()
+                .enumerate()
+                .map(|(server, address)| {
+                    let states = answered().filter_map(|report| report.upstreams.get(index)?.get(server));
+                    let sum = states.fold(ServerState::default(), |sum, state| sum.and(*state));
+                    json!({
+                        "address": address.address.to_string(), "in_flight": sum.in_flight, "idle": sum.idle,
+                        "ejected_by_workers": sum.ejected,
+                    })
+                })
+                .collect();
+            json!({ "name": upstream.name, "servers": servers })
+        })
+        .collect();
+    let mut by_class = [0u64; 6];
+    for report in answered() {
+        by_class.iter_mut().zip(report.tally.by_class()).for_each(|(sum, count)| *sum += count);
+    }
+    let value = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
+        "started": stamp(facts.started),
+        "running_seconds": facts.running.as_secs(),
+        "generation": facts.generation,
+        "last_reload": facts.last_reload.map(|last| json!({ "at": stamp(last.at), "error": last.error })),
+        "listeners": facts.listeners.iter().map(|(name, address)| json!({ "name": name, "address": address })).collect::<Vec<_>>(),
+        "connections": answered().map(|report| report.connections).sum::<usize>(),
+        "responses": { "2xx": by_class[2], "3xx": by_class[3], "4xx": by_class[4], "5xx": by_class[5] },
+        "workers": workers,
+        "sites": sites,
+        "upstreams": upstreams,
+    });
+    format!("{value:#}\n")
+}
+
+fn stamp(at: SystemTime) -> String {
+    OffsetDateTime::from(at).replace_nanosecond(0).ok().and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default()
+}
