@@ -77,7 +77,7 @@ mod tests {
             let name = path.file_name().unwrap().to_str().unwrap();
             let draft = translate(format, name, &std::fs::read_to_string(&path).unwrap());
             let text = draft.unwrap_or_else(|problem| panic!("{name}: {}", problem.message)).toml(name);
-            let expected = path.with_extension("toml");
+            let expected = folder.join(format!("{name}.toml"));
             if std::env::var_os("UPDATE").is_some() {
                 std::fs::write(&expected, &text).unwrap();
             }
