@@ -14,6 +14,7 @@ COPY config ./config
 ARG TARGETARCH
 ARG CARGO_PROFILE=release
 # The manifest's tests, benches and examples are not in the context; cargo refuses a named one whose file is missing.
+# install -s leaves the symbols out, an eighth of the program: a panic still names its file and line.
 # --target keeps RUSTFLAGS away from build scripts and procedural macros. libm and libgcc are linked in as well.
 RUN --mount=type=cache,id=vestibule-registry,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,id=vestibule-target-${TARGETARCH},target=/src/target,sharing=locked \
@@ -22,7 +23,7 @@ RUN --mount=type=cache,id=vestibule-registry,target=/usr/local/cargo/registry,sh
     mv Cargo.build.toml Cargo.toml; \
     host="$(rustc -vV | sed -n 's/^host: //p')"; \
     RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --bin vestibule --profile "$CARGO_PROFILE" --target "$host"; \
-    install -D -m 0755 "target/$host/$CARGO_PROFILE/vestibule" /out/usr/bin/vestibule; \
+    install -D -s -m 0755 "target/$host/$CARGO_PROFILE/vestibule" /out/usr/bin/vestibule; \
     if ldd /out/usr/bin/vestibule | grep '=>'; then echo 'not static' >&2; exit 1; fi
 # The capability is permitted, not effective: the program raises it itself, so it also starts where all are dropped.
 # Any user of group 0 can write the state (platforms that pick the user id).
