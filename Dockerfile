@@ -14,7 +14,7 @@ COPY config ./config
 ARG TARGETARCH
 ARG CARGO_PROFILE=release
 # The manifest's tests, benches and examples are not in the context; cargo refuses a named one whose file is missing.
-# install -s leaves the symbols out, an eighth of the program: a panic still names its file and line.
+# install -s leaves the symbols out, a tenth of the program: a panic still names its file and line.
 # --target keeps RUSTFLAGS away from build scripts and procedural macros. libm and libgcc are linked in as well.
 RUN --mount=type=cache,id=vestibule-registry,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,id=vestibule-target-${TARGETARCH},target=/src/target,sharing=locked \

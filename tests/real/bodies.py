@@ -130,7 +130,11 @@ class Bodies(unittest.TestCase):
 
     def connection(self, secure):
         client = Client(
-            self.proxy.https if secure else self.proxy.http, tls=self.proxy.ca() if secure else None, name=support.HOST
+            self.proxy.https if secure else self.proxy.http,
+            tls=self.proxy.ca() if secure else None,
+            name=support.HOST,
+            # A machine whose disk is busy may stand still for many seconds.
+            timeout=100,
         )
         self.addCleanup(client.socket.close)
         return client
