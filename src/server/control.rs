@@ -82,7 +82,8 @@ impl Control {
             last_reload: None,
         };
         control.manage();
-        let generations = control.generations()?;
+        let acceptors = control.acceptors(&control.snapshot, &control.doors)?;
+        let generations = control.generations(acceptors);
         let max = super::capability::max_connections(&control.snapshot.config.server, count);
         control.workers =
             worker::spawn_all(generations, max).map_err(|error| StartError::Io("a worker thread".into(), error))?;
@@ -176,14 +177,15 @@ impl Control {
         let Some(settled) = self.watch.changed() else { return };
         match build(self.snapshot.config.clone(), Some(&self.snapshot), &self.doors, &self.dev, &self.managed) {
             Ok(snapshot) => {
-                self.watch.accept();
-                match self.adopt(snapshot) {
+                self.watch.settle();
+                let doors = self.doors.iter().map(BoundDoor::without_sockets).collect();
+                match self.adopt(snapshot, doors, self.log.clone()) {
                     Ok(()) => tracing::info!("certificate files have changed: generation {}", self.generation),
                     Err(error) => tracing::error!("certificate files have changed, but: {}", self.text(&error)),
                 }
             }
             Err(error) if settled => {
-                self.watch.give_up();
+                self.watch.settle();
                 tracing::error!(
                     "certificate files have changed and cannot be served, the last good ones stay:\n{}",
                     self.text(&error)
@@ -228,19 +230,14 @@ impl Control {
             true => (self.log.as_ref().map(|log| log.with_sites(site_names(&snapshot.config))), None),
             false => open_log(&snapshot.config).map_err(|error| render(&error))?,
         };
-        let before = std::mem::replace(&mut self.doors, doors);
-        if let Err(error) = self.acceptors(&snapshot) {
-            self.doors = before;
-            return Err(render(&error));
-        }
-        if snapshot.config.access_log != self.snapshot.config.access_log {
+        let new_log = snapshot.config.access_log != self.snapshot.config.access_log;
+        self.adopt(snapshot, doors, log).map_err(|error| render(&error))?;
+        if new_log {
             // Requests that are on their way write their lines to the old one, which ends after the last of them.
             self.writer = writer;
         }
-        self.log = log;
-        self.watch = Watch::new(&snapshot.config);
+        self.watch = Watch::new(&self.snapshot.config);
         self.sources = sources;
-        self.adopt(snapshot).map_err(|error| self.text(&error))?;
         Ok(changes)
     }
 
@@ -265,22 +262,21 @@ impl Control {
         if problems.is_empty() { Ok(doors) } else { Err(problems) }
     }
 
-    fn adopt(&mut self, snapshot: Arc<Snapshot>) -> Result<(), StartError> {
-        let before = std::mem::replace(&mut self.snapshot, snapshot);
-        match self.generations() {
-            Ok(generations) => {
-                self.generation += 1;
-                self.manage();
-                for (worker, generation) in self.workers.iter().zip(generations) {
-                    worker.adopt(generation);
-                }
-                Ok(())
-            }
-            Err(error) => {
-                self.snapshot = before;
-                Err(error)
-            }
+    fn adopt(
+        &mut self,
+        snapshot: Arc<Snapshot>,
+        doors: Vec<BoundDoor>,
+        log: Option<AccessLog>,
+    ) -> Result<(), StartError> {
+        let acceptors = self.acceptors(&snapshot, &doors)?;
+        (self.snapshot, self.doors, self.log) = (snapshot, doors, log);
+        self.generation += 1;
+        self.manage();
+        let generations = self.generations(acceptors);
+        for (worker, generation) in self.workers.iter().zip(generations) {
+            worker.adopt(generation);
         }
+        Ok(())
     }
 
     /// Hands the certificates that ACME looks after to its thread; those of the state folder are served at once.
@@ -291,7 +287,7 @@ impl Control {
     }
 
     /// The acceptor of each door.
-    fn acceptors(&self, snapshot: &Snapshot) -> Result<Vec<Option<Acceptor>>, StartError> {
+    fn acceptors(&self, snapshot: &Snapshot, doors: &[BoundDoor]) -> Result<Vec<Option<Acceptor>>, StartError> {
         let acceptor = |door: &BoundDoor| {
             let listener = &snapshot.config.listeners[door.listener];
             match (&snapshot.certs, listener.tls) {
@@ -301,12 +297,11 @@ impl Control {
                 _ => Ok(None),
             }
         };
-        self.doors.iter().map(acceptor).collect::<Result<_, _>>().map_err(StartError::Tls)
+        doors.iter().map(acceptor).collect::<Result<_, _>>().map_err(StartError::Tls)
     }
 
     /// The current generation for each worker. Sockets that were just bound go with it.
-    fn generations(&mut self) -> Result<Vec<Generation>, StartError> {
-        let acceptors = self.acceptors(&self.snapshot)?;
+    fn generations(&mut self, acceptors: Vec<Option<Acceptor>>) -> Vec<Generation> {
         let generation = |_| Generation { snapshot: self.snapshot.clone(), log: self.log.clone(), doors: Vec::new() };
         let mut generations: Vec<Generation> = (0..self.count).map(generation).collect();
         // A header for a server names both ends; a socket bound to every address does not know its own.
@@ -332,7 +327,7 @@ impl Control {
                 });
             }
         }
-        Ok(generations)
+        generations
     }
 
     fn text(&self, error: &StartError) -> String {

@@ -49,13 +49,8 @@ impl Watch {
         Some(settled)
     }
 
-    /// What was seen last is served now.
-    pub fn accept(&mut self) {
-        self.known.clone_from(&self.seen);
-    }
-
-    /// What was seen last cannot be served; it is not tried again until it changes.
-    pub fn give_up(&mut self) {
+    /// What was seen last is served, or given up: it is not tried again until it changes.
+    pub fn settle(&mut self) {
         self.known.clone_from(&self.seen);
     }
 }
