@@ -4,13 +4,15 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::Witness;
 use super::access_log::{AccessLog, Line};
 use crate::error::Why;
 use crate::http::headers::Client;
 use crate::http::{ConnInfo, Ended, OnEnd, Request, Response};
-use crate::message::Known;
+use crate::message::{Known, RequestHead};
 use crate::net::clock;
-use crate::route::Found;
+use crate::route::{Asked, Found};
+use crate::snapshot::View;
 use crate::upstream::Endpoint;
 
 /// The record of one request.
@@ -64,28 +66,6 @@ impl Record {
             })
         });
         Record { why: None, would_refuse: None, nearest: None, id: OnceCell::new(), details }
-    }
-
-    /// Somebody reads what is gathered.
-    pub fn is_kept(&self) -> bool {
-        self.details.is_some()
-    }
-
-    /// The request's id: made when somebody asks.
-    pub fn request_id(&self) -> String {
-        self.id.get_or_init(|| format!("{:016x}", fastrand::u64(..))).clone()
-    }
-
-    pub fn meet(&mut self, found: Found) {
-        if let Some(details) = &mut self.details {
-            details.found = Some(found);
-        }
-    }
-
-    pub fn client(&mut self, client: &Client) {
-        if let Some(details) = &mut self.details {
-            details.client = Some(client.clone());
-        }
     }
 
     pub fn attempt(&mut self, endpoint: &Endpoint) {
@@ -154,5 +134,32 @@ impl Record {
                 ..line
             });
         })))
+    }
+}
+
+impl Witness for Record {
+    fn lost(&mut self, view: &View, asked: &Asked<'_>, why: Why) {
+        if why == Why::RouteNoRoute && self.details.is_some() {
+            let nearest = view.router.nearest(asked);
+            let route = nearest.and_then(|(site, route)| view.snapshot.config.sites.get(site)?.routes.get(route));
+            self.nearest = route.map(|route| route.path.to_string());
+        }
+    }
+
+    fn meet(&mut self, found: Found) {
+        if let Some(details) = &mut self.details {
+            details.found = Some(found);
+        }
+    }
+
+    fn client(&mut self, client: &Client, _: &RequestHead) {
+        if let Some(details) = &mut self.details {
+            details.client = Some(client.clone());
+        }
+    }
+
+    /// The request's id: made when somebody asks.
+    fn request_id(&self) -> String {
+        self.id.get_or_init(|| format!("{:016x}", fastrand::u64(..))).clone()
     }
 }
