@@ -1,5 +1,5 @@
-"""Every filter over every pair of protocols: HTTP/1.1 in clear, HTTP/1.1 and HTTP/2 over TLS in front; TCP and unix
-sockets behind."""
+"""Every filter over every pair of protocols: HTTP/1.1 in clear, HTTP/1.1 and HTTP/2 over TLS in front; HTTP/1.1 over TCP
+and unix sockets, and HTTP/2 in clear behind."""
 
 import gzip
 import json
@@ -14,10 +14,11 @@ import support
 import zstandard
 from backends import FunctionServer
 from fronts import FRONTS, Front, request
+from h2functions import H2FunctionServer
 from h2raw import H2Client
 from rawhttp import Client
 
-BACKS = ("tcp", "unix")
+BACKS = ("tcp", "unix", "h2c")
 TEXT = b"".join(b"line %d of a page that is worth compressing\n" % n for n in range(200))
 ORIGIN = "https://app.example.com"
 DECODERS = {
@@ -178,6 +179,7 @@ class Filters(unittest.TestCase):
         backs = {
             "tcp": FunctionServer(cls.app.routes),
             "unix": FunctionServer(cls.app.routes, path=cls.work / "app.sock"),
+            "h2c": H2FunctionServer(cls.app.routes),
         }
         for server in (auth, *backs.values()):
             cls.addClassCleanup(server.close)
