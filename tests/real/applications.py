@@ -1,18 +1,25 @@
 """Real applications with their real clients: git push, S3, a container registry, WebDAV and a package index, through
 HTTP/1.1 in clear, HTTP/1.1 over TLS and HTTP/2."""
 
+import gzip
 import hashlib
+import io
 import json
 import os
 import pathlib
-import signal
+import re
 import sys
+import tarfile
 import tempfile
 import unittest
+import zipfile
 
+import boto3
 import support
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import ClientError
 
-TOOLS = pathlib.Path(sys.executable).parent
 APPS = support.ROOT / "tests/real/apps"
 # Clients look names up by themselves: this one is in every hosts file.
 HOST = "localhost"
@@ -70,7 +77,7 @@ class Application(unittest.TestCase):
         """A client to its end, with nothing of the machine's own settings; its own message is the failure."""
         run = support.command(command, timeout=LIMIT, env=self.environment(env), cwd=cwd or self.work)
         if run.returncode != expected:
-            log = "\n".join(self.proxy.stdout[-12:] + self.proxy.stderr[-12:])
+            log = "\n".join(self.proxy.stdout[-4:] + self.proxy.stderr[-12:])
             self.fail(f"{' '.join(map(str, command))}: exit {run.returncode}\n{run.stdout}{run.stderr}\n{log}")
         return run.stdout + run.stderr
 
@@ -160,6 +167,260 @@ http {{
         self.assert_protocol(way, mark)
         sent = [line for line in self.log_lines()[mark:] if line["target"].endswith("/git-receive-pack")]
         self.assertTrue(sent and all(line["status"] == 200 for line in sent), sent)
+
+
+class S3(Application):
+    """An S3 server that checks every signature: a path that is changed on its way is refused there."""
+
+    ODD_KEYS = (
+        "with space+plus", "dir//double//", "/leading", "//two", "dot/./x/../y", "..", "a/%2e%2e/b", "per%cent%2F",
+        "a;b!*'()=&?#~$@:,", "x\\y|z^`{}", " ", "\u00fcn\u00ef/\u65e5\u672c",
+    )  # fmt: skip
+    KEY, SECRET, REGION = "AKIDEXAMPLE", "a secret of the test", "eu-west-1"
+    PARTS = 12 << 20
+
+    @classmethod
+    def start(cls):
+        port = support.free_port()
+        command = [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--threads", "8"]
+        command += ["--forwarded-allow-ips", "127.0.0.1", "s3_server:application"]
+        cls.run_server(command, ("127.0.0.1", port), cwd=APPS, env={"PYTHONDONTWRITEBYTECODE": "1"})
+        return f"127.0.0.1:{port}"
+
+    def client(self, way):
+        session = boto3.session.Session(self.KEY, self.SECRET, region_name=self.REGION)
+        config = Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1})
+        return session.client("s3", endpoint_url=self.origin(way), verify=self.ca, config=config)
+
+    @every_way("http", "https")
+    def test_boto3_with_odd_keys(self, way):
+        mark, client, bucket = len(self.log_lines()), self.client(way), f"odd-{way}"
+        client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": self.REGION})
+        for key in self.ODD_KEYS:
+            client.put_object(Bucket=bucket, Key=key, Body=key.encode())
+            self.assertEqual(client.get_object(Bucket=bucket, Key=key)["Body"].read(), key.encode())
+        listed = client.list_objects_v2(Bucket=bucket)["Contents"]
+        self.assertEqual({item["Key"] for item in listed}, set(self.ODD_KEYS))
+        for key in self.ODD_KEYS:
+            client.delete_object(Bucket=bucket, Key=key)
+        self.assertEqual(client.list_objects_v2(Bucket=bucket)["KeyCount"], 0)
+        self.assert_protocol(way, mark)
+
+    @every_way("http", "https")
+    def test_boto3_in_several_parts_and_ranges(self, way):
+        client, bucket, data = self.client(way), f"parts-{way}", os.urandom(self.PARTS)
+        client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": self.REGION})
+        config = TransferConfig(multipart_threshold=5 << 20, multipart_chunksize=5 << 20)
+        client.upload_fileobj(io.BytesIO(data), bucket, "a part/of+it", Config=config)
+        self.assertRegex(client.head_object(Bucket=bucket, Key="a part/of+it")["ETag"], '-3"$')
+        back = io.BytesIO()
+        client.download_fileobj(bucket, "a part/of+it", back, Config=config)
+        self.assertTrue(back.getvalue() == data, "the object is another one")
+
+    def test_a_wrong_signature_is_seen(self):
+        """What the others rely on: the server refuses a request whose signature is not of its target."""
+        client = self.client("http")
+        client.meta.events.register("before-send.s3.*", self.spoil)
+        with self.assertRaisesRegex(ClientError, "SignatureDoesNotMatch"):
+            client.create_bucket(Bucket="never", CreateBucketConfiguration={"LocationConstraint": self.REGION})
+
+    @staticmethod
+    def spoil(request, **_):
+        request.url = request.url.replace("never", "never/./")
+
+    @every_way()
+    def test_rclone_with_odd_keys_and_in_several_parts(self, way):
+        mark = len(self.log_lines())
+        source = self.work / f"source-{way}"
+        source.mkdir()
+        for name in ("with space+plus", "per%cent%2F", "a;b!*'()=&#~$@,", "\u00fcn\u00ef"):
+            (source / name).write_text(name)
+        (source / "large.bin").write_bytes(os.urandom(self.PARTS))
+        env = {
+            "RCLONE_S3_PROVIDER": "Other", "RCLONE_S3_ENDPOINT": self.origin(way), "RCLONE_S3_REGION": self.REGION,
+            "RCLONE_S3_ACCESS_KEY_ID": self.KEY, "RCLONE_S3_SECRET_ACCESS_KEY": self.SECRET,
+        }  # fmt: skip
+        common = rclone_options(self.ca, way) + ["--s3-chunk-size", "5M", "--s3-upload-cutoff", "5M", "--s3-no-head"]
+        self.run_client(["rclone", "copy", *common, source, f":s3:rclone-{way}/below"], env=env)
+        back = self.work / f"back-{way}"
+        self.run_client(["rclone", "copy", *common, f":s3:rclone-{way}/below", back], env=env)
+        self.assertTrue(contents(source) == contents(back), "the objects are others")
+        self.assert_protocol(way, mark)
+
+
+class WebDav(Application):
+    """WsgiDAV, which wants a MOVE's Destination to name the scheme and host it was asked by."""
+
+    @classmethod
+    def start(cls):
+        port, root = support.free_port(), cls.work / "served"
+        root.mkdir()
+        command = [sys.executable, "-m", "waitress", f"--listen=127.0.0.1:{port}", "--trusted-proxy=127.0.0.1"]
+        command += ["--trusted-proxy-headers=x-forwarded-for x-forwarded-proto x-forwarded-host"]
+        command += ["--clear-untrusted-proxy-headers", "dav_server:application"]
+        env = {"DAV_ROOT": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
+        cls.run_server(command, ("127.0.0.1", port), cwd=APPS, env=env)
+        return f"127.0.0.1:{port}"
+
+    @every_way()
+    def test_rclone_writes_moves_and_reads(self, way):
+        mark = len(self.log_lines())
+        source, back = self.work / f"source-{way}", self.work / f"back-{way}"
+        source.mkdir()
+        (source / "a b+c%d.txt").write_text("moved")
+        (source / "large.bin").write_bytes(os.urandom(5 << 20))
+        hidden = self.run_client(["rclone", "obscure", "secret"]).strip()
+        env = {"RCLONE_WEBDAV_URL": self.origin(way), "RCLONE_WEBDAV_USER": "joe", "RCLONE_WEBDAV_PASS": hidden}
+        common = rclone_options(self.ca, way)
+        self.run_client(["rclone", "copy", *common, source, f":webdav:{way}/first"], env=env)
+        self.run_client(["rclone", "moveto", *common, f":webdav:{way}/first", f":webdav:{way}/second \u00fc"], env=env)
+        self.run_client(["rclone", "copy", *common, f":webdav:{way}/second \u00fc", back], env=env)
+        self.assertTrue(contents(source) == contents(back), "the files are others")
+        self.assert_protocol(way, mark)
+        moves = [line["status"] for line in self.log_lines()[mark:] if line["method"] == "MOVE"]
+        self.assertTrue(moves and set(moves) <= {201, 204}, moves)
+
+    def test_cadaver_moves_a_collection(self):
+        (self.work / ".netrc").write_text("machine localhost login joe password secret\n")
+        (self.work / "local.txt").write_text("kept")
+        script = self.work / "script"
+        script.write_text("mkcol one\nput local.txt one/a.txt\nmove one two\nget two/a.txt back.txt\nquit\n")
+        said = self.run_client(["cadaver", "--rcfile", script, self.origin("http") + "/"])
+        self.assertEqual((self.work / "back.txt").read_text(), "kept", said)
+
+
+class Registry(Application):
+    """docker-registry: the Location of an upload is made of Host and X-Forwarded-Proto."""
+
+    LAYER = 20 << 20
+    keys = 'limits = { body = "off" }'
+
+    @classmethod
+    def start(cls):
+        port = support.free_port()
+        config = cls.work / "registry.yml"
+        config.write_text(
+            f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {cls.work}/registry}}}}\n"
+            f"http: {{addr: '127.0.0.1:{port}', secret: of-this-run}}\n"
+        )
+        cls.make_image(cls.work / "image")
+        cls.run_server(["docker-registry", "serve", config], ("127.0.0.1", port), env={"OTEL_TRACES_EXPORTER": "none"})
+        return f"127.0.0.1:{port}"
+
+    @classmethod
+    def make_image(cls, folder):
+        """An image in the OCI layout: one layer of random octets, its config, its manifest, the index."""
+        blobs = folder / "blobs/sha256"
+        blobs.mkdir(parents=True)
+
+        def blob(data, kind):
+            digest = hashlib.sha256(data).hexdigest()
+            (blobs / digest).write_bytes(data)
+            return {"mediaType": f"application/vnd.oci.image.{kind}", "digest": f"sha256:{digest}", "size": len(data)}
+
+        content = io.BytesIO()
+        with tarfile.open(fileobj=content, mode="w") as tar:
+            entry = tarfile.TarInfo("large.bin")
+            entry.size = cls.LAYER
+            tar.addfile(entry, io.BytesIO(os.urandom(cls.LAYER)))
+        layer = blob(gzip.compress(content.getvalue(), 1), "layer.v1.tar+gzip")
+        whole = hashlib.sha256(content.getvalue()).hexdigest()
+        rootfs = {"type": "layers", "diff_ids": [f"sha256:{whole}"]}
+        config = json.dumps({"architecture": "amd64", "os": "linux", "config": {}, "rootfs": rootfs}).encode()
+        config = blob(config, "config.v1+json")
+        manifest = json.dumps({"schemaVersion": 2, "config": config, "layers": [layer]}).encode()
+        manifest = blob(manifest, "manifest.v1+json") | {"annotations": {"org.opencontainers.image.ref.name": "v1"}}
+        (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [manifest]}))
+        (folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+        cls.layer = layer["digest"]
+
+    @every_way("http", "https")
+    def test_skopeo_pushes_and_pulls(self, way):
+        mark = len(self.log_lines())
+        trust = self.work / "trust"
+        trust.mkdir(exist_ok=True)
+        support.shutil.copy(self.ca, trust / "ca.crt")
+
+        def options(side):
+            return [f"--{side}-tls-verify=false"] if way == "http" else [f"--{side}-cert-dir={trust}"]
+
+        name = f"docker://{self.origin(way).partition('//')[2]}/team/{way}:v1"
+        skopeo = ["skopeo", "--insecure-policy", "copy", "--quiet"]
+        self.run_client([*skopeo, *options("dest"), f"oci:{self.work}/image:v1", name])
+        self.run_client([*skopeo, *options("src"), name, f"oci:{self.work}/pulled-{way}:v1"])
+        blobs = f"blobs/sha256/{self.layer.partition(':')[2]}"
+        whole = [(self.work / folder / blobs).read_bytes() for folder in ("image", f"pulled-{way}")]
+        self.assertTrue(whole[0] == whole[1], "the layer is another one")
+        self.assert_protocol(way, mark)
+
+    def test_an_upload_in_pieces_over_http_2(self):
+        """skopeo speaks HTTP/1.1 only: curl has the registry's dialogue over HTTP/2."""
+        origin, mark = self.origin("h2"), len(self.log_lines())
+        data = os.urandom(3 << 20)
+        digest = "sha256:" + hashlib.sha256(data).hexdigest()
+        (self.work / "piece").write_bytes(data)
+
+        def curl(*arguments):
+            line = ["curl", "--silent", "--show-error", "--fail", "--http2", "--cacert", self.ca, "--include", *arguments]
+            said = self.run_client(line)
+            location = re.search(r"(?mi)^location: (\S+)", said)
+            return location and location[1]
+
+        place = curl("--request", "POST", f"{origin}/v2/team/h2/blobs/uploads/")
+        self.assertTrue(place.startswith(f"{origin}/v2/team/h2/"), place)
+        kind = "Content-Type: application/octet-stream"
+        place = curl("--request", "PATCH", "--header", kind, "--upload-file", self.work / "piece", place)
+        place = curl("--request", "PUT", f"{place}&digest={digest}")
+        self.assertEqual(place, f"{origin}/v2/team/h2/blobs/{digest}")
+        self.run_client(["curl", "--silent", "--fail", "--cacert", self.ca, "--output", self.work / "got", place])
+        self.assertTrue((self.work / "got").read_bytes() == data, "the blob is another one")
+        self.assert_protocol("h2", mark)
+
+
+class PackageIndex(Application):
+    """pypiserver, with pip and with an upload of a form, as twine sends it."""
+
+    @classmethod
+    def start(cls):
+        port, packages = support.free_port(), cls.work / "packages"
+        packages.mkdir()
+        command = [sys.executable, "-m", "pypiserver", "run", "--port", port, "--interface", "127.0.0.1"]
+        cls.run_server([*command, "-P", ".", "-a", ".", "--disable-fallback", packages], ("127.0.0.1", port))
+        return f"127.0.0.1:{port}"
+
+    @staticmethod
+    def make_wheel(path, name):
+        """The smallest wheel: a module and what must be said about it."""
+        info = f"{name}-1.0.dist-info"
+        with zipfile.ZipFile(path, "w") as wheel:
+            wheel.writestr(f"{name}.py", "answer = 42\n")
+            wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+            wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+            wheel.writestr(f"{info}/RECORD", "")
+
+    @every_way()
+    def test_a_package_is_uploaded_and_installed(self, way):
+        mark, name, origin = len(self.log_lines()), f"greeting_{way}", self.origin(way)
+        wheel = self.work / f"{name}-1.0-py3-none-any.whl"
+        self.make_wheel(wheel, name)
+        form = ["--form", ":action=file_upload", "--form", f"content=@{wheel}"]
+        version = "--http2" if way == "h2" else "--http1.1"
+        self.run_client(["curl", "--silent", "--show-error", "--fail", version, "--cacert", self.ca, *form, f"{origin}/"])
+        self.assert_protocol(way, mark)
+        target = self.work / f"installed-{way}"
+        pip = [sys.executable, "-m", "pip", "--isolated", "--disable-pip-version-check", "install", "--quiet"]
+        pip += ["--no-cache-dir", "--target", target, "--cert", self.ca]
+        self.run_client([*pip, "--index-url", f"{origin}/simple/", name.replace("_", "-")])
+        self.assertEqual((target / f"{name}.py").read_text(), "answer = 42\n")
+
+
+def rclone_options(ca, way):
+    options = ["--ca-cert", ca, "--retries", "1", "--low-level-retries", "1", "--config", "/dev/null"]
+    return options + ([] if way == "h2" else ["--disable-http2"])
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 if __name__ == "__main__":
