@@ -84,11 +84,16 @@ class Application(unittest.TestCase):
     def log_lines(self):
         return list(map(json.loads, list(self.proxy.stdout)))
 
-    def assert_protocol(self, way, mark):
-        """The access log says that requests after `mark` lines came over the protocol that the test is about."""
+    def assert_protocol(self, way, word):
+        """Every request whose target has `word` came over the protocol that the test is about; their log lines."""
         expected = "HTTP/2.0" if way == "h2" else "HTTP/1.1"
-        lines = support.wait_until(lambda: self.log_lines()[mark:], "requests are logged")
+
+        def named():
+            return [line for line in self.log_lines() if re.search(rf"\b{word}\b", line["target"])]
+
+        lines = support.wait_until(named, f"requests for {word} are logged")
         self.assertEqual({(line["protocol"], "tls" in line) for line in lines}, {(expected, way != "http")})
+        return lines
 
 
 class Git(Application):
@@ -156,7 +161,6 @@ http {{
 
     @every_way()
     def test_a_push_of_fifty_megabytes_arrives_and_clones(self, way):
-        mark = len(self.log_lines())
         version = "HTTP/2" if way == "h2" else "HTTP/1.1"
         options = ["-c", f"http.sslCAInfo={self.ca}", "-c", f"http.version={version}", "-c", "core.compression=0"]
         url = f"{self.origin(way)}/{way}.git"
@@ -164,9 +168,9 @@ http {{
         self.git(*options, "clone", "--quiet", url, f"clone-{way}")
         whole = [(self.work / folder / "large.bin").read_bytes() for folder in ("source", f"clone-{way}")]
         self.assertTrue(whole[0] == whole[1], "the file is another one")
-        self.assert_protocol(way, mark)
-        sent = [line for line in self.log_lines()[mark:] if line["target"].endswith("/git-receive-pack")]
-        self.assertTrue(sent and all(line["status"] == 200 for line in sent), sent)
+        lines = self.assert_protocol(way, f"{way}.git")
+        sent = [line["status"] for line in lines if line["target"].endswith("/git-receive-pack")]
+        self.assertEqual(set(sent), {200}, sent)
 
 
 class S3(Application):
@@ -194,7 +198,7 @@ class S3(Application):
 
     @every_way("http", "https")
     def test_boto3_with_odd_keys(self, way):
-        mark, client, bucket = len(self.log_lines()), self.client(way), f"odd-{way}"
+        client, bucket = self.client(way), f"odd-{way}"
         client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": self.REGION})
         for key in self.ODD_KEYS:
             client.put_object(Bucket=bucket, Key=key, Body=key.encode())
@@ -204,7 +208,7 @@ class S3(Application):
         for key in self.ODD_KEYS:
             client.delete_object(Bucket=bucket, Key=key)
         self.assertEqual(client.list_objects_v2(Bucket=bucket)["KeyCount"], 0)
-        self.assert_protocol(way, mark)
+        self.assert_protocol(way, bucket)
 
     @every_way("http", "https")
     def test_boto3_in_several_parts_and_ranges(self, way):
@@ -230,7 +234,6 @@ class S3(Application):
 
     @every_way()
     def test_rclone_with_odd_keys_and_in_several_parts(self, way):
-        mark = len(self.log_lines())
         source = self.work / f"source-{way}"
         source.mkdir()
         for name in ("with space+plus", "per%cent%2F", "a;b!*'()=&#~$@,", "\u00fcn\u00ef"):
@@ -245,7 +248,7 @@ class S3(Application):
         back = self.work / f"back-{way}"
         self.run_client(["rclone", "copy", *common, f":s3:rclone-{way}/below", back], env=env)
         self.assertTrue(contents(source) == contents(back), "the objects are others")
-        self.assert_protocol(way, mark)
+        self.assert_protocol(way, f"rclone-{way}")
 
 
 class WebDav(Application):
@@ -264,7 +267,6 @@ class WebDav(Application):
 
     @every_way()
     def test_rclone_writes_moves_and_reads(self, way):
-        mark = len(self.log_lines())
         source, back = self.work / f"source-{way}", self.work / f"back-{way}"
         source.mkdir()
         (source / "a b+c%d.txt").write_text("moved")
@@ -272,12 +274,11 @@ class WebDav(Application):
         hidden = self.run_client(["rclone", "obscure", "secret"]).strip()
         env = {"RCLONE_WEBDAV_URL": self.origin(way), "RCLONE_WEBDAV_USER": "joe", "RCLONE_WEBDAV_PASS": hidden}
         common = rclone_options(self.ca, way)
-        self.run_client(["rclone", "copy", *common, source, f":webdav:{way}/first"], env=env)
-        self.run_client(["rclone", "moveto", *common, f":webdav:{way}/first", f":webdav:{way}/second \u00fc"], env=env)
-        self.run_client(["rclone", "copy", *common, f":webdav:{way}/second \u00fc", back], env=env)
+        self.run_client(["rclone", "copy", *common, source, f":webdav:below-{way}/first"], env=env)
+        self.run_client(["rclone", "moveto", *common, f":webdav:below-{way}/first", f":webdav:below-{way}/second \u00fc"], env=env)
+        self.run_client(["rclone", "copy", *common, f":webdav:below-{way}/second \u00fc", back], env=env)
         self.assertTrue(contents(source) == contents(back), "the files are others")
-        self.assert_protocol(way, mark)
-        moves = [line["status"] for line in self.log_lines()[mark:] if line["method"] == "MOVE"]
+        moves = [line["status"] for line in self.assert_protocol(way, f"below-{way}") if line["method"] == "MOVE"]
         self.assertTrue(moves and set(moves) <= {201, 204}, moves)
 
     def test_cadaver_moves_a_collection(self):
@@ -336,7 +337,6 @@ class Registry(Application):
 
     @every_way("http", "https")
     def test_skopeo_pushes_and_pulls(self, way):
-        mark = len(self.log_lines())
         trust = self.work / "trust"
         trust.mkdir(exist_ok=True)
         support.shutil.copy(self.ca, trust / "ca.crt")
@@ -351,12 +351,11 @@ class Registry(Application):
         blobs = f"blobs/sha256/{self.layer.partition(':')[2]}"
         whole = [(self.work / folder / blobs).read_bytes() for folder in ("image", f"pulled-{way}")]
         self.assertTrue(whole[0] == whole[1], "the layer is another one")
-        self.assert_protocol(way, mark)
+        self.assert_protocol(way, f"team/{way}")
 
     def test_an_upload_in_pieces_over_http_2(self):
         """skopeo speaks HTTP/1.1 only: curl has the registry's dialogue over HTTP/2."""
-        origin, mark = self.origin("h2"), len(self.log_lines())
-        data = os.urandom(3 << 20)
+        origin, data = self.origin("h2"), os.urandom(3 << 20)
         digest = "sha256:" + hashlib.sha256(data).hexdigest()
         (self.work / "piece").write_bytes(data)
 
@@ -374,7 +373,7 @@ class Registry(Application):
         self.assertEqual(place, f"{origin}/v2/team/h2/blobs/{digest}")
         self.run_client(["curl", "--silent", "--fail", "--cacert", self.ca, "--output", self.work / "got", place])
         self.assertTrue((self.work / "got").read_bytes() == data, "the blob is another one")
-        self.assert_protocol("h2", mark)
+        self.assert_protocol("h2", "team/h2")
 
 
 class PackageIndex(Application):
@@ -400,13 +399,13 @@ class PackageIndex(Application):
 
     @every_way()
     def test_a_package_is_uploaded_and_installed(self, way):
-        mark, name, origin = len(self.log_lines()), f"greeting_{way}", self.origin(way)
+        name, origin = f"greeting_{way}", self.origin(way)
         wheel = self.work / f"{name}-1.0-py3-none-any.whl"
         self.make_wheel(wheel, name)
         form = ["--form", ":action=file_upload", "--form", f"content=@{wheel}"]
         version = "--http2" if way == "h2" else "--http1.1"
-        self.run_client(["curl", "--silent", "--show-error", "--fail", version, "--cacert", self.ca, *form, f"{origin}/"])
-        self.assert_protocol(way, mark)
+        self.run_client(["curl", "--silent", "--show-error", "--fail", version, "--cacert", self.ca, *form, f"{origin}/?{way}"])
+        self.assert_protocol(way, way)
         target = self.work / f"installed-{way}"
         pip = [sys.executable, "-m", "pip", "--isolated", "--disable-pip-version-check", "install", "--quiet"]
         pip += ["--no-cache-dir", "--target", target, "--cert", self.ca]
