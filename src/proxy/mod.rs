@@ -41,7 +41,11 @@ impl Handler for Proxy {
             Ok(response) => response,
             Err(Stop { why, fields }) => {
                 record.why = Some(why);
-                let mut response = respond::error(why, Format::of(&request.head.fields), &record.request_id());
+                let (format, id) = (Format::of(&request.head.fields), record.request_id());
+                let mut response = respond::error(why, format, &id);
+                if let (Format::Html, Some(pages)) = (format, view.snapshot.error_pages(met.site, met.route)) {
+                    pages.show(why, &id, &mut response);
+                }
                 fields.iter().for_each(|field| response.fields.push(field.name, field.value));
                 response
             }
@@ -103,6 +107,7 @@ impl Proxy {
         let found = match view.router.find(&asked) {
             Ok(found) => found,
             Err(why) => {
+                met.site = view.router.site(asked.host);
                 if let (Why::RouteNoRoute, true) = (why, record.is_kept()) {
                     let nearest = view.router.nearest(&asked);
                     let route =
@@ -115,6 +120,7 @@ impl Proxy {
         let site = view.snapshot.config.sites.get(found.site).ok_or(Why::RouteNoHost)?;
         let route = site.routes.get(found.route).ok_or(Why::RouteNoRoute)?;
         record.meet(found);
+        (met.site, met.route) = (Some(found.site), Some(found.route));
         check_certificate(view, &request.conn, &request.head)?;
         check_loop(&request.head)?;
 
@@ -154,7 +160,11 @@ impl Proxy {
                 let cluster = view.clusters.get(*cluster).ok_or(Why::RouteNoRoute)?;
                 apply_request_rules(route, &client, request, record);
                 restrict_upgrade(route, &mut request.head)?;
-                forward::forward(cluster, route, request, record).await?
+                let mut response = forward::forward(cluster, route, request, record).await?;
+                if let Some(pages) = met.chain.and_then(Chain::error_pages) {
+                    pages.replace(&request.head.fields, || record.request_id(), &mut response);
+                }
+                response
             }
             Action::Redirect(rule) => redirect::answer(rule, &route.path, &request.head),
             Action::Respond(rule) => respond::own(rule.status, &rule.content_type, rule.body.clone().into()),
@@ -245,6 +255,8 @@ fn apply_response_rules(route: &Route, client: &Client, request: &Request, respo
 /// What a request met on its way in, for its way back.
 #[derive(Default)]
 struct Met<'v> {
+    site: Option<usize>,
+    route: Option<usize>,
     chain: Option<&'v Chain>,
     notes: Notes,
     https: bool,

@@ -128,6 +128,11 @@ impl Router {
         Ok(Found { site, route: route.ok_or(Why::RouteNoRoute)?, alias })
     }
 
+    /// The site of a host, whatever the path.
+    pub fn site(&self, host: &[u8]) -> Option<usize> {
+        self.host(host).map(|found| found.site)
+    }
+
     /// After `route.no_route`: the site, and its route whose path is most like the one asked for. Looks at every route, so
     /// only for a log.
     pub fn nearest(&self, asked: &Asked<'_>) -> Option<(usize, usize)> {

@@ -1,7 +1,7 @@
 //! The keys of the config language, table by table, in the order a reader meets them.
 
 use super::Kind::{Bool, Choice, Duration, Integer, List, Map, OneOf, Size, Text};
-use super::sites::SITE;
+use super::sites::{ERROR_PAGES, SITE};
 use super::{Key, Kind, Table};
 
 pub(super) const fn key(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
@@ -123,6 +123,7 @@ static DEFAULTS: Table = Table { other: None, keys: &[
     key("trusted_proxies", NETWORKS, "[]", "Networks whose forwarding headers are believed."),
     key("forwarded", FORWARDED, "'x-forwarded'", "Which forwarding headers a backend gets."),
     key("compress", COMPRESS, "false", "Response compression."),
+    key("error_pages", ERROR_PAGES, "", "Pages that browsers are shown for errors."),
     key("timeouts", Kind::Table(&TIMEOUTS), "", "Deadlines of a request."),
     key("limits", Kind::Table(&LIMITS), "", "Bounds of a request."),
 ] };
