@@ -47,11 +47,9 @@ pub(super) async fn accept(socket: TcpListener, id: usize, local: SocketAddr, ha
         Err(error) => return tracing::error!("listening on {local}: {error}"),
     };
     let seat = &hall.seat;
-    // The registry is one for all generations.
-    let connections = hall.shared().connections.clone();
     let mut full = false;
     loop {
-        if connections.open() >= seat.max {
+        if hall.busy() >= seat.max {
             if !full {
                 tracing::warn!("{} connections are open on this worker: new ones wait", seat.max);
             }

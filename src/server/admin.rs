@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::{self, Defaults};
 use crate::error::Why;
+use crate::http::connections::{Connections, Haste};
 use crate::http::respond::{self, Format};
 use crate::http::serve::{self, Protocols};
 use crate::http::wire::Wire;
@@ -119,6 +120,7 @@ pub(super) struct AdminSocket {
     accepting: RefCell<Option<JoinHandle<()>>>,
     /// Another process has the socket now, and the file is its own.
     given: Cell<bool>,
+    open: Rc<Connections>,
 }
 
 impl AdminSocket {
@@ -147,7 +149,13 @@ impl AdminSocket {
     /// It is no socket.
     pub fn adopt(path: &Path, listener: std::os::unix::net::UnixListener) -> io::Result<AdminSocket> {
         listener.set_nonblocking(true)?;
-        Ok(AdminSocket { path: path.into(), listener, accepting: RefCell::default(), given: Cell::new(false) })
+        Ok(AdminSocket {
+            path: path.into(),
+            listener,
+            accepting: RefCell::default(),
+            given: Cell::new(false),
+            open: Rc::default(),
+        })
     }
 
     /// The socket and its path, for the process that takes our place.
@@ -163,11 +171,23 @@ impl AdminSocket {
         }
     }
 
+    /// Waits until whoever has asked has the answer.
+    pub async fn answered(&self) {
+        self.open.drain(Haste::Gently);
+        let gone = async {
+            while self.open.open() > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        // One that does not read is not waited for.
+        let _ = tokio::time::timeout(Duration::from_secs(1), gone).await;
+    }
+
     /// Serves until the socket is left or dropped. Questions come out of the returned queue.
     pub fn serve(&self) -> io::Result<mpsc::Receiver<Ask>> {
         let (asks, questions) = mpsc::channel(QUEUE);
         let listener = UnixListener::from_std(self.listener.try_clone()?)?;
-        self.accepting.replace(Some(tokio::task::spawn_local(accept(listener, asks))));
+        self.accepting.replace(Some(tokio::task::spawn_local(accept(listener, asks, self.open.clone()))));
         Ok(questions)
     }
 }
@@ -184,11 +204,11 @@ impl Drop for AdminSocket {
     }
 }
 
-async fn accept(listener: UnixListener, asks: mpsc::Sender<Ask>) {
+async fn accept(listener: UnixListener, asks: mpsc::Sender<Ask>, open: Rc<Connections>) {
     let mut defaults = Defaults::default();
     defaults.timeouts.keep_alive = Some(IDLE);
     let settings = Settings { timeouts: defaults.timeouts, limits: defaults.limits, h2_keep_alive: IDLE };
-    let shared = Rc::new(Shared::new(Admin { asks }, settings));
+    let shared = Rc::new(Shared { connections: open, ..Shared::new(Admin { asks }, settings) });
     // There are no addresses on a unix socket; nothing here asks for them.
     let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     loop {
@@ -196,6 +216,7 @@ async fn accept(listener: UnixListener, asks: mpsc::Sender<Ask>) {
             Ok((stream, _)) => {
                 let shared = shared.clone();
                 tokio::task::spawn_local(async move {
+                    let _place = shared.connections.enter();
                     let conn = Rc::new(ConnInfo::new(nobody, nobody, 0, None));
                     let wire = Wire::new(Io::Unix(stream));
                     serve::connection(wire, conn, &shared, Protocols { h1: true, h2: false }).await;

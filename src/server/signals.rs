@@ -72,7 +72,12 @@ impl Signals {
             control.systemd.ready(&control.one_line());
             match received.control(&mut control, admin.as_ref(), questions, program.as_ref()).await {
                 End::Signal => received.stop(control).await,
-                End::Upgraded => received.retire(control).await,
+                End::Upgraded => {
+                    if let Some(admin) = &admin {
+                        admin.answered().await;
+                    }
+                    received.retire(control).await
+                }
             }
         });
         if let Some(writer) = writer {

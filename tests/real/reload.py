@@ -263,6 +263,14 @@ class Certificates(Case):
             self.assertEqual(now, first)
             self.assertLess(time.monotonic() - began, SOON)
 
+    def test_status_names_the_certificate_and_its_days(self):
+        run = Administration.command(self, self.proxy, "status", "--json")
+        (cert,) = json.loads(run.stdout)["certificates"]
+        self.assertEqual((cert["host"], cert["from"], cert["names"]), (support.HOST, "file", support.HOST))
+        self.assertIn(cert["days_left"], (1, 2))
+        table = Administration.command(self, self.proxy, "status").stdout
+        self.assertRegex(table, rf"{support.HOST} +[12] +file")
+
     def test_a_swapped_link_is_seen(self):
         for name in ("a", "b"):
             self.make(name)
@@ -438,6 +446,18 @@ class Administration(Case):
         self.assertEqual((server["address"], server["in_flight"]), (f"127.0.0.1:{self.one.port}", 0))
         self.assertGreater(server["idle"], 0)
         self.assertIn(support.HOST, self.command(proxy, "status").stdout)
+
+    def test_the_live_view_shows_what_changes(self):
+        proxy = self.start()
+        line = [support.BINARY, "status", "--watch", "--config", proxy.config]
+        view = support.Process(line, env=proxy.environment())
+        self.addCleanup(view.stop)
+        support.wait_until(lambda: any(row.startswith("generation 1") for row in view.stdout), "the first picture")
+        self.assertEqual(get(self.connect(proxy)).body, b"one")
+        proxy.rewrite(self.site(self.two))
+        proxy.reload()
+        support.wait_until(lambda: any(row.startswith("generation 2") for row in view.stdout), "a later picture")
+        support.wait_until(lambda: any("1 connections (1 HTTP/1.1" in row for row in view.stdout), "the connection")
 
     def test_the_socket_is_its_owners_and_goes_with_the_process(self):
         proxy = self.start()
