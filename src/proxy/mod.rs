@@ -52,7 +52,7 @@ impl Handler for Proxy {
         };
         if let Some(chain) = met.chain {
             chain.response(&met.notes, &request.head, met.https, &mut response);
-            record.would_refuse = met.notes.would_refuse;
+            (record.would_refuse, record.user) = (met.notes.would_refuse, met.notes.user.take());
         }
         self.tally.count(response.status);
         record.attach(response, &request)
@@ -121,6 +121,9 @@ impl Proxy {
         let route = site.routes.get(found.route).ok_or(Why::RouteNoRoute)?;
         record.meet(found);
         (met.site, met.route) = (Some(found.site), Some(found.route));
+        if request.head.target().len() > route.limits.uri_bytes {
+            return Err(Why::LimitUriBytes.into());
+        }
         check_certificate(view, &request.conn, &request.head)?;
         check_loop(&request.head)?;
 

@@ -10,7 +10,7 @@ use crate::config::{ForwardedStyle, Forwarding, Limits, PlainMode, Timeouts};
 /// Timeouts that are over before a site is known.
 const EARLY_TIMEOUTS: &[&str] = &["handshake", "request_header", "keep_alive"];
 /// Limits that are checked before a site is known.
-const EARLY_LIMITS: &[&str] = &["header_bytes", "header_fields", "uri_bytes"];
+const EARLY_LIMITS: &[&str] = &["header_bytes", "header_fields"];
 
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
