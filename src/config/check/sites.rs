@@ -33,6 +33,7 @@ impl Checker<'_> {
     ) -> (Defaults, Vec<Site>, Vec<Upstream>) {
         let empty = Table::default();
         let table = root.table("defaults").unwrap_or(&empty);
+        self.no_deadline(table);
         let defaults = self.settings(table, &Settings::default());
         let filters = Filters {
             compress: filters::compress(table).unwrap_or_default(),
