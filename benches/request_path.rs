@@ -153,7 +153,7 @@ fn pick(criterion: &mut Criterion) {
             "[sites.\"a.test\"]\nupstream = \"app\"\n[upstreams.app]\nbalance = \"{balance}\"\nservers = [{}]\n",
             servers.join(", ")
         ));
-        let cluster = Cluster::new(&config.upstreams[0], None, None);
+        let cluster = Cluster::new(&config.upstreams[0], None, None, Arc::new(Shared::new(&config.upstreams[0], None, None)));
         group.bench_function(balance, |bencher| bencher.iter(|| take(&cluster)));
     }
     group.finish();
@@ -161,7 +161,7 @@ fn pick(criterion: &mut Criterion) {
 
 /// Without `max_requests` a server is taken at once.
 fn take(cluster: &Cluster) {
-    let taking = std::pin::pin!(cluster.take(black_box(&[])));
+    let taking = std::pin::pin!(cluster.take(black_box(&[]), Choice::default()));
     let taken = taking.poll(&mut Context::from_waker(Waker::noop()));
     assert!(matches!(black_box(taken), Poll::Ready(Ok(_))));
 }

@@ -12,7 +12,7 @@ use crate::filter::door::HttpsDoor;
 use crate::filter::{self, Chain, Chains};
 use crate::route::Router;
 use crate::tls::{CertStore, Challenges, ClientTls, DevAuthority, Managed, Roots, is_local};
-use crate::upstream::{Cluster, Gate};
+use crate::upstream::{Cluster, Gate, Seal, Shared, Watched};
 
 /// What all workers share.
 #[derive(Debug)]
@@ -36,6 +36,10 @@ pub struct Snapshot {
     pub builtin: Option<SocketAddr>,
     /// Of each upstream: the places of `max_requests`.
     pub gates: Vec<Option<Arc<Gate>>>,
+    /// Of each upstream: what all workers know of its servers.
+    pub shared: Vec<Arc<Shared>>,
+    /// Seals the cookies of `sticky`, where an upstream has it.
+    pub seal: Option<Arc<Seal>>,
 }
 
 impl Snapshot {
@@ -78,8 +82,28 @@ impl Snapshot {
             upstream.max_requests.map(|limits| Arc::new(Gate::new(limits, upstream.servers.len())))
         };
         let gates = config.upstreams.iter().map(gate).collect();
+        let seal = config.upstreams.iter().find(|upstream| upstream.sticky.is_some()).and_then(|upstream| {
+            let problem = |why| Diagnostic::error("sticky", format!("cookies cannot be sealed: {why}"));
+            Seal::open().map(Arc::new).map_err(|why| problems.push(problem(why).at(&upstream.origin))).ok()
+        });
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let shared = |upstream| Arc::new(Shared::new(upstream, None, seal.clone()));
+        let shared = config.upstreams.iter().map(shared).collect();
         let challenges = certs.as_ref().and_then(|certs| certs.challenges().cloned());
-        Ok(Snapshot { certs, challenges, https, dev, upstream_tls, warnings, chains, builtin, gates, config })
+        Ok(Snapshot { certs, challenges, https, dev, upstream_tls, warnings, chains, builtin, gates, shared, seal, config })
+    }
+
+    /// What the keeper of servers looks after.
+    pub fn watched(&self) -> Vec<Watched> {
+        let upstreams = self.config.upstreams.iter().zip(&self.upstream_tls).zip(&self.shared);
+        let watched = |((upstream, tls), shared): ((&Upstream, &Option<ClientTls>), &Arc<Shared>)| Watched {
+            upstream: upstream.clone(),
+            tls: tls.clone(),
+            shared: shared.clone(),
+        };
+        upstreams.map(watched).collect()
     }
 
     /// The filters of a route.
@@ -87,8 +111,18 @@ impl Snapshot {
         self.chains.get(site)?.get(route)?.as_deref()
     }
 
-    /// Upstreams that are the same as in the last generation keep its places: requests of both count.
+    /// Keeps what the last generation knows: the health of servers, where their names lead, and the places of upstreams that
+    /// are the same, since requests of both count.
     pub fn inherit(&mut self, before: &Snapshot) {
+        if self.seal.is_some() && before.seal.is_some() {
+            self.seal.clone_from(&before.seal);
+        }
+        for (upstream, shared) in self.config.upstreams.iter().zip(&mut self.shared) {
+            let mut old = before.config.upstreams.iter().zip(&before.shared);
+            let same = old.find(|(old, _)| old.name == upstream.name);
+            let same = same.map(|(old, shared)| (old, &**shared));
+            *shared = Arc::new(Shared::new(upstream, same, self.seal.clone()));
+        }
         for (upstream, gate) in self.config.upstreams.iter().zip(&mut self.gates) {
             let mut old = before.config.upstreams.iter().zip(&before.gates);
             let same = old.find(|(old, _)| {
@@ -147,10 +181,11 @@ pub struct View {
 impl View {
     pub fn new(snapshot: Arc<Snapshot>) -> View {
         let router = Router::new(&snapshot.config.sites);
-        let upstreams = snapshot.config.upstreams.iter().zip(&snapshot.upstream_tls).zip(&snapshot.gates);
+        let upstreams = snapshot.config.upstreams.iter().zip(&snapshot.upstream_tls).zip(&snapshot.shared);
         let clusters = upstreams
-            .map(|((upstream, tls), gate)| {
-                Cluster::new(upstream, tls.as_ref(), snapshot.builtin).with_gate(gate.clone())
+            .zip(&snapshot.gates)
+            .map(|(((upstream, tls), shared), gate)| {
+                Cluster::new(upstream, tls.as_ref(), snapshot.builtin, shared.clone()).with_gate(gate.clone())
             })
             .collect();
         View { snapshot, router, clusters }

@@ -6,6 +6,7 @@
 
 mod acme;
 mod actions;
+mod balancing;
 mod filters;
 mod globals;
 mod headers;

@@ -6,6 +6,7 @@
 //! certificate.
 
 mod acme;
+mod balancing;
 mod check;
 mod decode;
 pub mod diagnostics;
@@ -34,6 +35,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use acme::*;
+pub use balancing::*;
 pub use diagnostics::{Diagnostic, Problems, Severity};
 pub use filters::*;
 pub use load::{Loaded, from_env_sites, load, parse};

@@ -89,9 +89,10 @@ async fn ask(cluster: &Cluster, question: &RequestHead, visit: &Visit<'_>) -> Re
         tunnel_idle: None,
     };
     let ends = Addresses { source: visit.conn.peer, destination: visit.conn.local };
+    let choice = cluster.choice(question, visit.client.address);
     let mut fresh = false;
     loop {
-        let (_, in_flight) = cluster.take(&[]).await?;
+        let (_, in_flight) = cluster.take(&[], choice).await?;
         let endpoint = in_flight.endpoint().clone();
         let pooled = if fresh { None } else { endpoint.checkout(false, false) };
         let channel = match pooled {

@@ -154,7 +154,7 @@ impl Proxy {
                 let cluster = view.clusters.get(*cluster).ok_or(Why::RouteNoRoute)?;
                 apply_request_rules(route, &client, request, record);
                 restrict_upgrade(route, &mut request.head)?;
-                forward::forward(cluster, route, request, record).await?
+                forward::forward(|| self.view(), cluster, route, request, &client, record).await?
             }
             Action::Redirect(rule) => redirect::answer(rule, &route.path, &request.head),
             Action::Respond(rule) => respond::own(rule.status, &rule.content_type, rule.body.clone().into()),

@@ -16,6 +16,7 @@ use crate::net::listener;
 use crate::proxy::access_log::{AccessLog, Writer};
 use crate::snapshot::Snapshot;
 use crate::tls::{Acceptor, DevAuthority, Managed, Tickets};
+use crate::upstream::Keeper;
 
 /// Where a configuration comes from.
 pub struct Source {
@@ -40,6 +41,7 @@ pub(super) struct Control {
     tickets: Tickets,
     managed: Managed,
     acme: Manager,
+    keeper: Keeper,
     log: Option<AccessLog>,
     writer: Option<Writer>,
     source: Option<Source>,
@@ -75,6 +77,7 @@ impl Control {
             tickets,
             managed,
             acme: Manager::default(),
+            keeper: Keeper::default(),
             log,
             writer,
             source,
@@ -162,6 +165,7 @@ impl Control {
         let listener = |door: &BoundDoor| (config.listeners[door.listener].name.clone(), door.local.to_string());
         let facts = status::Facts {
             config,
+            shared: &self.snapshot.shared,
             generation: self.generation,
             started: self.started.0,
             running: self.started.1.elapsed(),
@@ -279,8 +283,10 @@ impl Control {
         Ok(())
     }
 
-    /// Hands the certificates that ACME looks after to its thread; those of the state folder are served at once.
+    /// Hands servers to the thread that looks after them, and the certificates of ACME to its own; certificates of the state
+    /// folder are served at once.
     fn manage(&mut self) {
+        self.keeper.adopt(self.snapshot.watched(), self.snapshot.builtin);
         let certs = self.snapshot.certs.as_ref().map_or(&[][..], |certs| certs.managed());
         self.managed.retain(certs);
         self.acme.adopt(self.snapshot.config.acme.as_ref(), certs, self.managed.challenges());

@@ -10,7 +10,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::config::Config;
 use crate::proxy::Tally;
 use crate::tls::ManagedCert;
-use crate::upstream::ServerState;
+use crate::upstream::{ServerState, Shared, State};
 
 /// What one worker reports.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ pub(super) struct Outcome {
 /// Facts of the control thread.
 pub(super) struct Facts<'a> {
     pub config: &'a Config,
+    /// In the order of the config's upstreams.
+    pub shared: &'a [Arc<Shared>],
     pub generation: u64,
     pub started: SystemTime,
     pub running: Duration,
@@ -75,7 +77,7 @@ pub(super) fn json(facts: &Facts<'_>, reports: &[Option<Report>]) -> String {
                     let sum = states.fold(ServerState::default(), |sum, state| sum.and(*state));
                     json!({
                         "address": address.address.to_string(), "in_flight": sum.in_flight, "idle": sum.idle,
-                        "ejected_by_workers": sum.ejected,
+                        "health": facts.shared.get(index).and_then(|shared| shared.state(server, upstream)).map(State::as_str),
                     })
                 })
                 .collect();
