@@ -92,7 +92,20 @@ impl Snapshot {
         let shared = |upstream| Arc::new(Shared::new(upstream, None, seal.clone()));
         let shared = config.upstreams.iter().map(shared).collect();
         let challenges = certs.as_ref().and_then(|certs| certs.challenges().cloned());
-        Ok(Snapshot { certs, challenges, https, dev, upstream_tls, warnings, chains, builtin, gates, shared, seal, config })
+        Ok(Snapshot {
+            certs,
+            challenges,
+            https,
+            dev,
+            upstream_tls,
+            warnings,
+            chains,
+            builtin,
+            gates,
+            shared,
+            seal,
+            config,
+        })
     }
 
     /// What the keeper of servers looks after.
@@ -111,9 +124,10 @@ impl Snapshot {
         self.chains.get(site)?.get(route)?.as_deref()
     }
 
-    /// Keeps what the last generation knows: the health of servers, where their names lead, and the places of upstreams that
-    /// are the same, since requests of both count.
+    /// Keeps what the last generation knows: the health of servers, where their names lead, the counts of limits, and the
+    /// places of upstreams that are the same, since requests of both count.
     pub fn inherit(&mut self, before: &Snapshot) {
+        filter::keep_counts((&self.config.sites, &mut self.chains), (&before.config.sites, &before.chains));
         if self.seal.is_some() && before.seal.is_some() {
             self.seal.clone_from(&before.seal);
         }

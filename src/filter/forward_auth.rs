@@ -109,7 +109,7 @@ async fn ask(cluster: &Cluster, question: &RequestHead, visit: &Visit<'_>) -> Re
         match upstream::exchange(outgoing, channel, ongoing).await {
             Ok(answer) => return Ok(answer),
             // A kept connection that the server had closed: once more over a fresh one.
-            Err(failure) if !fresh && failure.retry != Retry::No => fresh = true,
+            Err(failure) if !fresh && matches!(failure.retry, Retry::NeverSent | Retry::Unanswered) => fresh = true,
             Err(failure) => return Err(failure.why),
         }
     }

@@ -138,10 +138,11 @@ impl Job<'_> {
                     let allowed = match failure.retry {
                         Retry::NeverSent => true,
                         Retry::Unanswered => !once,
+                        Retry::Elsewhere => !once && tried.len() + 1 < cluster.endpoints.len() && cluster.may_retry(),
                         Retry::No => false,
                     };
-                    // Not out of the retry budget: it is one try over a fresh connection, and a server that closes after each
-                    // answer must not cost its clients a request.
+                    // A kept connection that was closed is not out of the retry budget: it is one try over a fresh one, and a
+                    // server that closes after each answer must not cost its clients a request.
                     if !allowed || fresh || retries >= cluster.retries.attempts || !upload.rewind() {
                         return Err(Broken { why: failure.why, upload: None });
                     }
@@ -190,10 +191,7 @@ impl Job<'_> {
 
 /// No server can be reached: nothing was sent, and that may change.
 fn is_absence(why: Why) -> bool {
-    matches!(
-        why,
-        Why::UpstreamRefused | Why::UpstreamUnreachable | Why::UpstreamConnectTimeout | Why::UpstreamDns
-    )
+    matches!(why, Why::UpstreamRefused | Why::UpstreamUnreachable | Why::UpstreamConnectTimeout | Why::UpstreamDns)
 }
 
 /// The server broke off before its answer. That it closed an idle connection is no failure, and what the client did is not

@@ -51,7 +51,9 @@ pub(super) async fn watch(cluster: Rc<Cluster>, index: usize, check: Rc<HealthCh
                 endpoint.health.set_down(false, std::time::Instant::now());
                 match slow_start.filter(|_| cluster.endpoints.len() > 1) {
                     Some(time) => {
-                        tracing::info!("upstream {name}: {label} is up: {row} checks passed, its share grows over {time:?}");
+                        tracing::info!(
+                            "upstream {name}: {label} is up: {row} checks passed, its share grows over {time:?}"
+                        );
                     }
                     None => tracing::info!("upstream {name}: {label} is up: {row} checks passed"),
                 }
@@ -143,13 +145,14 @@ fn grpc_message(service: &str) -> Bytes {
 /// Whether the answer is SERVING with status OK.
 async fn grpc_answer(answer: Answer) -> Result<(), String> {
     let Answer { head, mut body, .. } = answer;
-    let status = |fields: &Fields| {
-        fields.get_name(b"grpc-status").map(|value| String::from_utf8_lossy(value).into_owned())
-    };
+    let status =
+        |fields: &Fields| fields.get_name(b"grpc-status").map(|value| String::from_utf8_lossy(value).into_owned());
     let (mut data, mut ended) = (Vec::new(), status(&head.fields));
     loop {
         match poll_fn(|cx| body.poll_frame(cx)).await {
-            Some(Ok(Frame::Data(piece))) if data.len() + piece.len() <= MAX_GRPC_ANSWER => data.extend_from_slice(&piece),
+            Some(Ok(Frame::Data(piece))) if data.len() + piece.len() <= MAX_GRPC_ANSWER => {
+                data.extend_from_slice(&piece)
+            }
             Some(Ok(Frame::Data(_))) => return Err("its answer is too long".into()),
             Some(Ok(Frame::Trailers(fields))) => ended = status(&fields).or(ended),
             Some(Err(why)) => return Err(words(why)),

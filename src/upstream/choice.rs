@@ -74,7 +74,9 @@ fn key(hash_on: &HashOn, head: &RequestHead, client: IpAddr) -> Option<u64> {
 /// FNV-1a with a finish that mixes all bits. It has to be the same in every release, worker and replica, and nobody gains by a
 /// collision: a client that chooses its key chooses its server anyway.
 pub(super) fn hashed(bytes: &[u8]) -> u64 {
-    mixed(bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)))
+    mixed(
+        bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)),
+    )
 }
 
 /// The finish of SplitMix64: a bijection in which every input bit changes half of the output.
@@ -118,7 +120,10 @@ mod tests {
 
     #[test]
     fn the_hash_never_changes() {
-        assert_eq!(hashed(b""), 0x3a7c_d3b4_3ac7_9c6f_u64.wrapping_add(hashed(b"").wrapping_sub(0x3a7c_d3b4_3ac7_9c6f)));
+        assert_eq!(
+            hashed(b""),
+            0x3a7c_d3b4_3ac7_9c6f_u64.wrapping_add(hashed(b"").wrapping_sub(0x3a7c_d3b4_3ac7_9c6f))
+        );
         assert_eq!(mixed(0), 0xe220_a839_7b1d_cdaf);
     }
 }

@@ -13,8 +13,8 @@ use super::happy_eyeballs;
 use super::names::Following;
 use crate::config::UpstreamAddress;
 use crate::error::Why;
-use crate::net::proxy_protocol::{self, Addresses};
 use crate::net::Io;
+use crate::net::proxy_protocol::{self, Addresses};
 use crate::tls::Connector;
 
 /// Connects to a server within `timeout`: its name's lookup, the PROXY protocol header and the TLS handshake included.
@@ -39,7 +39,7 @@ pub async fn connect(
         _ => {
             let connector = endpoint.tls.as_ref().map(|tls| &tls.h1);
             let io = dial(endpoint, connector, timeout, ends).await?;
-            Ok(Channel::Http1(Connection::new(io)))
+            Ok(Channel::Http1(Connection::new(io, endpoint.name.is_some())))
         }
     }
 }
@@ -75,9 +75,7 @@ async fn open(endpoint: &Endpoint, ends: Addresses) -> Result<Io, Why> {
             (Ok(ip), _) => tcp(&[SocketAddr::new(ip, *port)]).await,
             (Err(_), Some(name)) => tcp(&addresses(name).await?).await,
             // `localhost` is both loopback addresses whatever the system says: development servers listen on either.
-            (Err(_), None) => {
-                tcp(&[(Ipv4Addr::LOCALHOST, *port).into(), (Ipv6Addr::LOCALHOST, *port).into()]).await
-            }
+            (Err(_), None) => tcp(&[(Ipv4Addr::LOCALHOST, *port).into(), (Ipv6Addr::LOCALHOST, *port).into()]).await,
         },
         UpstreamAddress::Srv(_) => match &endpoint.name {
             Some(name) => tcp(&addresses(name).await?).await,

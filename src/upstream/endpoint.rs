@@ -88,14 +88,14 @@ pub struct Connection {
     pub reused: bool,
     /// How long the server promised to keep it: its `Keep-Alive: timeout` less one second, or without end.
     pub keep: Option<Duration>,
-    /// Where it goes, over TCP.
-    pub peer: Option<SocketAddr>,
+    /// Where it goes, when the server has a name that may lead elsewhere tomorrow.
+    peer: Option<Box<SocketAddr>>,
 }
 
 impl Connection {
-    /// A connection that was just opened.
-    pub fn new(io: Io) -> Connection {
-        let peer = io.tcp().and_then(|tcp| tcp.peer_addr().ok());
+    /// A connection that was just opened; `named`: by the server's name.
+    pub fn new(io: Io, named: bool) -> Connection {
+        let peer = io.tcp().filter(|_| named).and_then(|tcp| tcp.peer_addr().ok()).map(Box::new);
         Connection { wire: Wire::new(io), reused: false, keep: None, peer }
     }
 }
@@ -217,7 +217,7 @@ impl Endpoint {
     /// Lets go of the connections to addresses that its name no longer has; requests on them go on to their end.
     fn follow_name(&self) {
         let Some(changed) = self.name.as_ref().and_then(|name| name.borrow_mut().changed()) else { return };
-        self.idle.borrow_mut().retain(|idle| idle.connection.peer.is_none_or(|peer| changed.contains(&peer)));
+        self.idle.borrow_mut().retain(|idle| idle.connection.peer.as_ref().is_none_or(|peer| changed.contains(peer)));
         if let Some(pool) = &self.h2 {
             pool.keep_peers(&changed);
         }
@@ -225,8 +225,8 @@ impl Endpoint {
 
     /// Whether the name still leads to where a connection goes.
     fn leads_to(&self, connection: &Connection) -> bool {
-        let (Some(name), Some(peer)) = (&self.name, connection.peer) else { return true };
-        name.borrow().addresses().contains(&peer)
+        let (Some(name), Some(peer)) = (&self.name, &connection.peer) else { return true };
+        name.borrow().addresses().contains(peer)
     }
 
     fn checkout_idle(&self, once: bool) -> Option<Connection> {
@@ -329,7 +329,7 @@ mod tests {
         let endpoint = Rc::new(Endpoint::new(&upstream.servers[0], &upstream, None, &shared.servers[0]));
         let ours = tokio::net::TcpStream::connect(local).await.unwrap();
         let (theirs, _) = listener.accept().await.unwrap();
-        endpoint.checkin(Connection::new(Io::Tcp(ours)));
+        endpoint.checkin(Connection::new(Io::Tcp(ours), false));
         (endpoint, theirs)
     }
 

@@ -120,7 +120,8 @@ impl Health {
         // The common case asks no clock.
         let Some(slow_start) = slow_start.filter(|_| back != 0) else { return WHOLE };
         let since = millis(now).saturating_sub(back);
-        let percent = since.saturating_mul(u64::from(WHOLE)) / u64::try_from(slow_start.as_millis()).unwrap_or(1).max(1);
+        let percent =
+            since.saturating_mul(u64::from(WHOLE)) / u64::try_from(slow_start.as_millis()).unwrap_or(1).max(1);
         u32::try_from(percent).unwrap_or(WHOLE).clamp(FIRST_SHARE, WHOLE)
     }
 
@@ -154,8 +155,7 @@ impl Health {
     pub(super) fn add_failure(&self, rules: &Outlier, now: Instant) -> bool {
         let (at, window) = (millis(now), u64::try_from(rules.window.as_millis()).unwrap_or(u64::MAX));
         let place = self.next.fetch_add(1, Ordering::Relaxed) % self.recent.len();
-        let (Some(slot), Some(oldest)) =
-            (self.recent.get(place), self.recent.get((place + 1) % self.recent.len()))
+        let (Some(slot), Some(oldest)) = (self.recent.get(place), self.recent.get((place + 1) % self.recent.len()))
         else {
             return false;
         };

@@ -147,9 +147,8 @@ fn publish(address: &UpstreamAddress, name: &Name, answer: Answer) {
             return false;
         }
         if !known.addresses.is_empty() {
-            let list = |answer: &Answer| {
-                answer.addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ")
-            };
+            let list =
+                |answer: &Answer| answer.addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ");
             tracing::info!("{address}: moved from {} to {}", list(known), list(&answer));
         }
         *known = answer;

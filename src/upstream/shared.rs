@@ -68,7 +68,8 @@ impl Shared {
     }
 
     fn find(&self, server: &ServerAddress) -> Option<&SharedServer> {
-        let same = |old: &&SharedServer| old.address.address == server.address && old.address.protocol == server.protocol;
+        let same =
+            |old: &&SharedServer| old.address.address == server.address && old.address.protocol == server.protocol;
         self.servers.iter().find(same)
     }
 

@@ -12,6 +12,8 @@ const COOKIE: &str = "vestibule";
 const COOKIE_AGE: Duration = Duration::from_secs(24 * 3600);
 const INTERVAL: Duration = Duration::from_secs(10);
 const TIMEOUT: Duration = Duration::from_secs(2);
+/// Nothing is asked more often than this.
+const OFTEN: Duration = Duration::from_millis(100);
 /// The port of DNS.
 const DNS_PORT: u16 = 53;
 
@@ -91,6 +93,7 @@ impl Checker<'_> {
             },
         };
         let count = |key: &str, default: u32| keys.integer(key).and_then(|n| u32::try_from(n).ok()).unwrap_or(default);
+        self.not_too_often(keys, "interval");
         Some(HealthCheck {
             kind,
             interval: keys.duration("interval").flatten().unwrap_or(INTERVAL),
@@ -107,14 +110,25 @@ impl Checker<'_> {
         };
         resolve.min_ttl = table.duration("min_ttl").flatten().unwrap_or(resolve.min_ttl);
         resolve.max_ttl = table.duration("max_ttl").flatten().unwrap_or(resolve.max_ttl);
+        self.not_too_often(table, "min_ttl");
         if resolve.max_ttl < resolve.min_ttl {
-            let diagnostic = Diagnostic::error("out-of-range", "`max_ttl` is less than `min_ttl`").label("no time fits");
+            let diagnostic =
+                Diagnostic::error("out-of-range", "`max_ttl` is less than `min_ttl`").label("no time fits");
             self.report(diagnostic, node.at);
         }
         for (text, at) in texts(table, "servers") {
             resolve.servers.extend(self.take(name_server(text), at));
         }
         resolve
+    }
+
+    fn not_too_often(&mut self, table: &Table, key: &str) {
+        if let (Some(node), Some(Some(time))) = (table.get(key), table.duration(key))
+            && time < OFTEN
+        {
+            let message = format!("`{key}` is {OFTEN:?} at least");
+            self.report(Diagnostic::error("out-of-range", message).label("too often"), node.at);
+        }
     }
 
     /// The name behind `srv:` of a server.

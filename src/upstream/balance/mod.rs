@@ -48,9 +48,8 @@ impl Policy {
         {
             return Pick::Server(index);
         }
-        let share = |endpoint: &Endpoint| {
-            u64::from(endpoint.weight) * u64::from(endpoint.health.share(now, self.slow_start))
-        };
+        let share =
+            |endpoint: &Endpoint| u64::from(endpoint.weight) * u64::from(endpoint.health.share(now, self.slow_start));
         let picked = match (&self.balance, choice.key) {
             (Balance::First, _) => candidates().next().map(|(index, _)| index),
             (Balance::RoundRobin, _) => smooth(candidates(), share),

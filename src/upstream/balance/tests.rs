@@ -23,7 +23,10 @@ fn policy(balance: Balance) -> Policy {
 /// Every policy, with a key for those that want one.
 fn policies() -> Vec<Policy> {
     let hash = Balance::Hash(HashOn::ClientIp);
-    [Balance::First, Balance::Random, Balance::LeastRequests, Balance::RoundRobin, hash].into_iter().map(policy).collect()
+    [Balance::First, Balance::Random, Balance::LeastRequests, Balance::RoundRobin, hash]
+        .into_iter()
+        .map(policy)
+        .collect()
 }
 
 fn choice(key: u64) -> Choice {
