@@ -155,7 +155,7 @@ fn pick(criterion: &mut Criterion) {
             servers.join(", ")
         ));
         let cluster = {
-            let shared = Arc::new(Shared::new(&config.upstreams[0], None, None));
+            let shared = Arc::new(Shared::new(&config.upstreams[0], None));
             Cluster::new(&config.upstreams[0], None, None, shared)
         };
         group.bench_function(balance, |bencher| bencher.iter(|| take(&cluster)));

@@ -33,12 +33,7 @@ pub(super) async fn forward(
     client: &Client,
     record: &mut Record,
 ) -> Result<Response, Why> {
-    if let (Framing::Length(length), Some(max)) = (request.head.framing, route.limits.body)
-        && length > max
-    {
-        return Err(Why::LimitBody);
-    }
-    request.head.fields.push_parts(b"Via", &[b"1.1 ", via().as_bytes()]);
+    prepare(route, &mut request.head)?;
     request.body.set_idle(route.timeouts.request_body_idle);
     let body = std::mem::replace(&mut request.body, Body::Empty);
     let upload = match request.head.framing {
@@ -229,6 +224,20 @@ fn check_websocket(head: &RequestHead, answer: &Answer) -> Result<(), Why> {
         None => answer.head.status >= 300,
     };
     if opened { Ok(()) } else { Err(Why::UpstreamWebsocket) }
+}
+
+/// The last touch to a head before it is sent.
+///
+/// # Errors
+/// `limit.body` where the head announces more than the route takes.
+pub fn prepare(route: &Route, head: &mut RequestHead) -> Result<(), Why> {
+    if let (Framing::Length(length), Some(max)) = (head.framing, route.limits.body)
+        && length > max
+    {
+        return Err(Why::LimitBody);
+    }
+    head.fields.push_parts(b"Via", &[b"1.1 ", via().as_bytes()]);
+    Ok(())
 }
 
 fn response(answer: Answer, route: &Route) -> Response {

@@ -33,6 +33,8 @@ pub struct Cluster {
     pub hold: Option<Duration>,
     policy: Policy,
     sticky: Option<Sticky>,
+    /// Seals the cookies of `sticky`.
+    seal: Option<Arc<Seal>>,
     outlier: Option<Outlier>,
     shared: Arc<Shared>,
     /// Shared by all workers; `None`: any number of requests may be in flight.
@@ -66,6 +68,7 @@ impl Cluster {
             hold: upstream.hold,
             policy: Policy { balance: upstream.balance.clone(), slow_start: upstream.slow_start },
             sticky: upstream.sticky.clone(),
+            seal: None,
             shared,
             gate: None,
             budget: Cell::new(if upstream.retries.budget > 0.0 { BUDGET_CAP } else { 0.0 }),
@@ -87,6 +90,11 @@ impl Cluster {
         Cluster { gate, ..self }
     }
 
+    /// With what seals the cookies of `sticky`; without it there are none.
+    pub fn with_seal(self, seal: Option<Arc<Seal>>) -> Cluster {
+        Cluster { seal, ..self }
+    }
+
     pub(super) fn hash_on(&self) -> Option<&HashOn> {
         match &self.policy.balance {
             Balance::Hash(hash_on) => Some(hash_on),
@@ -95,7 +103,7 @@ impl Cluster {
     }
 
     pub(super) fn sticky(&self) -> Option<(&Sticky, &Seal)> {
-        self.sticky.as_ref().zip(self.shared.seal.as_deref())
+        self.sticky.as_ref().zip(self.seal.as_deref())
     }
 
     /// Chooses a server for a request, leaving out those in `tried`, and counts the request there. Backups count only when

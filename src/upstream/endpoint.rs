@@ -325,7 +325,7 @@ mod tests {
         let address = UpstreamAddress::Tcp { host: "127.0.0.1".into(), port: local.port() };
         let server = ServerAddress { address, protocol: ServerProtocol::Http1, weight: 1, backup: false };
         let upstream = Upstream::new("test".into(), vec![server], Default::default());
-        let shared = super::super::Shared::new(&upstream, None, None);
+        let shared = super::super::Shared::new(&upstream, None);
         let endpoint = Rc::new(Endpoint::new(&upstream.servers[0], &upstream, None, &shared.servers[0]));
         let ours = tokio::net::TcpStream::connect(local).await.unwrap();
         let (theirs, _) = listener.accept().await.unwrap();

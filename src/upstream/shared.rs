@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use super::health::{Health, State};
 use super::names::Name;
-use super::sticky::Seal;
 use crate::config::{Outlier, ServerAddress, Upstream, UpstreamAddress};
 
 /// Requests that may wait for the servers of one upstream with `hold`.
@@ -30,13 +29,11 @@ pub struct Shared {
     /// No server is well, and requests go to all of them: said once.
     failing_open: AtomicBool,
     held: AtomicUsize,
-    /// Seals the cookies of `sticky`.
-    pub(super) seal: Option<Arc<Seal>>,
 }
 
 impl Shared {
     /// `before`: what the last generation knows. Servers that are the same in both keep their health.
-    pub fn new(upstream: &Upstream, before: Option<(&Upstream, &Shared)>, seal: Option<Arc<Seal>>) -> Shared {
+    pub fn new(upstream: &Upstream, before: Option<(&Upstream, &Shared)>) -> Shared {
         let failures = upstream.outlier.map_or(1, |rules| rules.failures);
         let server = |server: &ServerAddress| {
             let same_tls = |old: &Upstream| old.tls.server_name == upstream.tls.server_name;
@@ -58,7 +55,6 @@ impl Shared {
             ejecting: Mutex::default(),
             failing_open: AtomicBool::new(false),
             held: AtomicUsize::new(0),
-            seal: upstream.sticky.as_ref().and(seal),
         }
     }
 

@@ -11,7 +11,7 @@ fn endpoints(servers: &[(u32, bool)]) -> Vec<Rc<Endpoint>> {
     };
     let servers: Vec<_> = servers.iter().enumerate().map(server).collect();
     let upstream = Upstream::new("test".into(), servers, Default::default());
-    let shared = Shared::new(&upstream, None, None);
+    let shared = Shared::new(&upstream, None);
     let endpoint = |(server, shared)| Rc::new(Endpoint::new(server, &upstream, None, shared));
     upstream.servers.iter().zip(&shared.servers).map(endpoint).collect()
 }
