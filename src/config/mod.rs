@@ -6,6 +6,7 @@
 //! certificate.
 
 mod acme;
+mod balancing;
 mod check;
 pub mod codes;
 mod decode;
@@ -37,6 +38,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use acme::*;
+pub use balancing::*;
 pub use diagnostics::{Diagnostic, Problems, Severity};
 pub use expect::{Expectation, Expected, Test};
 pub use filters::*;

@@ -184,7 +184,7 @@ fn a_full_config_means_what_it_says() {
     assert_eq!(plain.routes[0].timeouts.connect, None);
 
     let upstream = &config.upstreams[0];
-    assert_eq!((upstream.name.as_str(), upstream.balance), ("shop", Balance::RoundRobin));
+    assert_eq!((upstream.name.as_str(), &upstream.balance), ("shop", &Balance::RoundRobin));
     assert_eq!((upstream.servers[1].weight, upstream.servers[2].backup), (2, true));
     assert_eq!(upstream.host_header, HostHeader::Name("shop.internal".into()));
     assert_eq!(upstream.retries, Retries { attempts: 2, budget: 0.5 });

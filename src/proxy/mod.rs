@@ -132,7 +132,8 @@ impl Proxy {
         }
         let mut response = match act(view, &entry, &request.conn, &mut request.head, record)? {
             Outcome::Forward(cluster) => {
-                let mut response = forward::forward(cluster, entry.route, request, record).await?;
+                let mut response =
+                    forward::forward(|| self.view(), cluster, entry.route, request, &entry.client, record).await?;
                 if let Some(pages) = met.chain.and_then(Chain::error_pages) {
                     pages.replace(&request.head.fields, || record.request_id(), &mut response);
                 }

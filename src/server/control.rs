@@ -23,6 +23,7 @@ use crate::net::listener;
 use crate::proxy::access_log::{AccessLog, Writer};
 use crate::snapshot::Snapshot;
 use crate::tls::{Acceptor, DevAuthority, Managed, Tickets};
+use crate::upstream::Keeper;
 
 /// Where a configuration comes from.
 pub struct Source {
@@ -47,6 +48,7 @@ pub(super) struct Control {
     pub(super) tickets: Tickets,
     pub(super) managed: Managed,
     acme: Manager,
+    keeper: Keeper,
     pub(super) log: Option<AccessLog>,
     writer: Option<Writer>,
     pub(super) source: Option<Source>,
@@ -93,6 +95,7 @@ impl Control {
             tickets,
             managed,
             acme: Manager::default(),
+            keeper: Keeper::default(),
             log,
             writer,
             source,
@@ -216,6 +219,7 @@ impl Control {
         let listener = |door: &BoundDoor| (config.listeners[door.listener].name.clone(), door.local.to_string());
         let facts = status::Facts {
             config,
+            shared: &self.snapshot.shared,
             generation: self.generation,
             started: self.started.0,
             running: self.started.1.elapsed(),
@@ -353,8 +357,10 @@ impl Control {
         text(error, &self.sources)
     }
 
-    /// Hands the certificates that ACME looks after to its thread; those of the state folder are served at once.
+    /// Hands servers to the thread that looks after them, and the certificates of ACME to its own; certificates of the state
+    /// folder are served at once.
     fn manage(&mut self) {
+        self.keeper.adopt(self.snapshot.watched(), self.snapshot.builtin);
         let certs = self.snapshot.certs.as_ref().map_or(&[][..], |certs| certs.managed());
         self.managed.retain(certs);
         self.acme.adopt(self.snapshot.config.acme.as_ref(), certs, self.managed.challenges());
