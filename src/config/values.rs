@@ -35,8 +35,13 @@ impl Values {
     pub fn bounds(&self, sources: &Sources, site: &Origin, route: &Origin) -> Vec<Effective> {
         let site = self.site(sources, site);
         let route = site.and_then(|site| {
-            let same = |table: &&Table| table.get("path").is_some_and(|path| sources.origin(path.at) == *route);
-            site.list("routes").filter_map(Node::table).find(same)
+            // Where a route stands: `check::sites::place`.
+            let path = |table: &Table| table.get("path").or_else(|| table.get("path_regex")).map(|path| path.at);
+            let same = |node: &&Node| {
+                let at = node.table().and_then(path).unwrap_or(node.at);
+                sources.origin(at) == *route
+            };
+            site.list("routes").find(same)?.table()
         });
         let mut out = Vec::new();
         for (group, early) in [("timeouts", EARLY_TIMEOUTS), ("limits", EARLY_LIMITS)] {

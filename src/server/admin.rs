@@ -12,6 +12,7 @@ use std::rc::Rc;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
+use super::explain;
 use crate::config::{self, Defaults};
 use crate::error::Why;
 use crate::http::respond::{self, Format};
@@ -58,12 +59,14 @@ fn short_hash(text: &str) -> u32 {
 }
 
 /// What is asked of the control thread.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Question {
     Status,
     Reload,
     /// Everything a reload does before it changes something.
     DryRun,
+    /// What would happen to a request.
+    Explain(Box<explain::Asked>),
 }
 
 /// A question and where its answer goes.
@@ -158,7 +161,11 @@ impl Handler for Admin {
             (&Method::GET, b"/status") => Question::Status,
             (&Method::POST, b"/reload") => Question::Reload,
             (&Method::POST, b"/reload?dry_run") => Question::DryRun,
-            _ => return respond::own(404, TEXT, "GET /status, POST /reload, POST /reload?dry_run\n".into()),
+            (&Method::GET, target) if target.starts_with(b"/explain?") => match explain::Asked::read(target) {
+                Ok(asked) => Question::Explain(Box::new(asked)),
+                Err(why) => return respond::own(422, TEXT, format!("{why}\n").into()),
+            },
+            _ => return respond::own(404, TEXT, QUESTIONS.into()),
         };
         let (reply, answer) = oneshot::channel();
         if self.asks.send(Ask { question, reply }).await.is_err() {
@@ -177,6 +184,7 @@ impl Handler for Admin {
     }
 }
 
+const QUESTIONS: &str = "GET /status, GET /explain?url=..., POST /reload, POST /reload?dry_run\n";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::watch::Watch;
 use super::worker::{Generation, Handle};
 use super::{BoundDoor, StartError, show, uses_builtin, worker};
 use crate::acme::Manager;
-use crate::config::{self, AccessLog as LogConfig, Config, Diagnostic, Loaded, Sources};
+use crate::config::{self, AccessLog as LogConfig, Config, Diagnostic, Loaded, Sources, Values};
 use crate::http::serve::Protocols;
 use crate::net::listener;
 use crate::proxy::access_log::{AccessLog, Writer};
@@ -30,6 +30,8 @@ pub(super) struct Control {
     snapshot: Arc<Snapshot>,
     /// The text the config came from, for problems found later.
     sources: Sources,
+    /// Where each value stands, for `explain`.
+    values: Values,
     generation: u64,
     doors: Vec<BoundDoor>,
     /// The id of the next door.
@@ -58,7 +60,7 @@ impl Control {
         source: Option<Source>,
     ) -> Result<Control, StartError> {
         let tickets = Tickets::new().map_err(StartError::Tls)?;
-        let Loaded { config, sources, .. } = loaded;
+        let Loaded { config, sources, values, warnings: _ } = loaded;
         let managed = Managed::default();
         let snapshot = build(config, None, &doors, &dev, &managed)?;
         let (log, writer) = open_log(&snapshot.config)?;
@@ -66,6 +68,7 @@ impl Control {
             watch: Watch::new(&snapshot.config),
             snapshot,
             sources,
+            values,
             generation: 1,
             doors,
             next_id: 0,
@@ -112,6 +115,7 @@ impl Control {
             Question::Status => return Reply::Json(self.status().await),
             Question::Reload => self.reload(),
             Question::DryRun => self.dry_run(),
+            Question::Explain(asked) => return asked.answer(&self.snapshot, &self.values, &self.sources),
         };
         match outcome {
             Ok(done) => Reply::Done(done + "\n"),
@@ -217,7 +221,7 @@ impl Control {
 
     /// Everything that can fail comes first; the workers are told at the end.
     fn replace(&mut self, loaded: Loaded) -> Result<String, String> {
-        let Loaded { config, sources, warnings, .. } = loaded;
+        let Loaded { config, sources, values, warnings } = loaded;
         if !warnings.is_empty() {
             tracing::warn!("{}", config::render_diagnostics(&warnings, &sources, false).trim_end());
         }
@@ -237,7 +241,7 @@ impl Control {
             self.writer = writer;
         }
         self.watch = Watch::new(&self.snapshot.config);
-        self.sources = sources;
+        (self.sources, self.values) = (sources, values);
         Ok(changes)
     }
 

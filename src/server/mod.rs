@@ -10,6 +10,7 @@ mod capability;
 mod changes;
 mod control;
 mod doors;
+mod explain;
 mod proxy_header;
 mod show;
 mod signals;
@@ -79,8 +80,19 @@ impl BoundDoor {
 /// # Errors
 /// All ports that cannot be had, not only the first.
 pub fn bind(config: &Config) -> Result<Bound, StartError> {
+    bind_for(config, config.server.workers.unwrap_or_else(cores))
+}
+
+/// Opens every port of a config once, and closes it again.
+///
+/// # Errors
+/// All ports that cannot be had.
+pub fn try_ports(config: &Config) -> Result<(), StartError> {
+    bind_for(config, 1).map(drop)
+}
+
+fn bind_for(config: &Config, workers: usize) -> Result<Bound, StartError> {
     capability::raise_bind_service();
-    let workers = config.server.workers.unwrap_or_else(cores);
     let (mut doors, mut errors) = (Vec::new(), Vec::new());
     for (index, door) in config.listeners.iter().enumerate() {
         for address in &door.addresses {
