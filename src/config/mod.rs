@@ -63,6 +63,8 @@ pub struct Config {
     pub acme: Option<Acme>,
     /// What holds before a site is known.
     pub defaults: Defaults,
+    /// The error pages for a host that no site answers for.
+    pub error_pages: Option<Arc<ErrorPages>>,
     /// Sites in file order.
     pub sites: Vec<Site>,
     /// Named upstreams first, then one for each distinct `proxy` target. [`Action::Forward`] indexes this list.

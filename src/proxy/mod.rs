@@ -40,7 +40,11 @@ impl Handler for Proxy {
             Ok(response) => response,
             Err(Stop { why, fields }) => {
                 record.why = Some(why);
-                let mut response = respond::error(why, Format::of(&request.head.fields), &record.request_id());
+                let (format, id) = (Format::of(&request.head.fields), record.request_id());
+                let mut response = respond::error(why, format, &id);
+                if let (Format::Html, Some(pages)) = (format, view.snapshot.error_pages(record.site, record.route)) {
+                    pages.show(why, &id, &mut response);
+                }
                 fields.iter().for_each(|field| response.fields.push(field.name, field.value));
                 response
             }
@@ -119,7 +123,13 @@ impl Proxy {
             }
         }
         let mut response = match act(view, &entry, &request.conn, &mut request.head, record)? {
-            Outcome::Forward(cluster) => forward::forward(cluster, entry.route, request, record).await?,
+            Outcome::Forward(cluster) => {
+                let mut response = forward::forward(cluster, entry.route, request, record).await?;
+                if let Some(pages) = met.chain.and_then(Chain::error_pages) {
+                    pages.replace(&request.head.fields, || record.request_id(), &mut response);
+                }
+                response
+            }
             Outcome::Own(response) => response,
         };
         finish(&entry, &request.conn, &request.head, &mut response, record);

@@ -1,7 +1,7 @@
 //! The keys of the config language, table by table, in the order a reader meets them.
 
 use super::Kind::{Bool, Choice, Duration, Integer, List, Map, OneOf, Size, Text};
-use super::sites::SITE;
+use super::sites::{ERROR_PAGES, SITE};
 use super::{Key, Kind, Table};
 
 /// The version of the keys that were there from the beginning.
@@ -126,6 +126,7 @@ static DEFAULTS: Table = Table { other: None, keys: &[
     key("trusted_proxies", NETWORKS, "[]", "Networks whose forwarding headers are believed."),
     key("forwarded", FORWARDED, "'x-forwarded'", "Which forwarding headers a backend gets."),
     key("compress", COMPRESS, "false", "Response compression."),
+    key("error_pages", ERROR_PAGES, "", "Pages that browsers are shown for errors."),
     key("timeouts", Kind::Table(&TIMEOUTS), "", "Deadlines of a request."),
     key("limits", Kind::Table(&LIMITS), "", "Bounds of a request."),
 ] };
