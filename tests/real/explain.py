@@ -196,6 +196,18 @@ def mask(said):
     return json.loads(re.sub(r"vestibule-[0-9a-f]{8}", "via", json.dumps(said)))
 
 
+def listening(folder):
+    """The path of the administration socket once it takes connections: its file is there a moment earlier."""
+    for path in folder.glob("admin-*.sock"):
+        with socket.socket(socket.AF_UNIX) as admin:
+            try:
+                admin.connect(str(path))
+                return str(path)
+            except ConnectionRefusedError:
+                return None
+    return None
+
+
 class From(Client):
     """A client with a source address of its own that believes every certificate."""
 
@@ -298,8 +310,7 @@ class Explain(unittest.TestCase):
             sites = config(draw, ports).replace("USERS_FILE", self.users.name)
             with support.Proxy(sites) as proxy:
                 state = pathlib.Path(proxy.environment()["VESTIBULE_STATE_DIR"])
-                (socket_file,) = support.wait_until(lambda: list(state.glob("admin-*.sock")), "the admin socket is there")
-                proxy.admin = str(socket_file)
+                proxy.admin = support.wait_until(lambda: listening(state), "the administration socket is open")
                 for count in range(PER_CONFIG):
                     method, scheme, host, target, fields = question(draw)
                     source = draw.choice(["127.0.0.1", "127.0.0.2"])

@@ -1,7 +1,7 @@
 """A config of ten thousand sites with twenty thousand routes is checked in under a second and under 100 MiB.
 
-The time is the best of five runs, since other programs share the machine; the memory is the greatest of them, as the
-kernel counts it for the ended process. With a debug build the time is only printed.
+Of five runs the best time counts, of the processor and by the clock where nothing else runs, since other programs share the
+machine; the memory is the greatest, as the kernel counts it for the ended process. A debug build may take its time.
 """
 
 import os
@@ -35,7 +35,7 @@ class Large(unittest.TestCase):
         with tempfile.TemporaryDirectory(prefix="vestibule-test-") as work:
             path = pathlib.Path(work) / "vestibule.toml"
             path.write_text(config())
-            times, memory = [], []
+            times, clock, memory = [], [], []
             for _ in range(RUNS):
                 began = time.monotonic()
                 command = [support.BINARY, "check", "--offline", "--config", path]
@@ -43,14 +43,15 @@ class Large(unittest.TestCase):
                 said = child.stderr.read()
                 _, code, usage = os.wait4(child.pid, 0)
                 child.returncode = os.waitstatus_to_exitcode(code)
-                times.append(time.monotonic() - began)
+                clock.append(time.monotonic() - began)
+                times.append(usage.ru_utime + usage.ru_stime)
                 memory.append(usage.ru_maxrss / 1024)
                 self.assertEqual(child.returncode, 0, said)
                 self.assertIn(f"ok: {SITES} sites", said)
                 child.stderr.close()
-        print(f"{min(times):.2f} s at best of {RUNS}, {max(memory):.1f} MiB at most")
+        print(f"{min(times):.2f} s ({min(clock):.2f} s by the clock) at best of {RUNS}, {max(memory):.1f} MiB at most")
         self.assertLess(max(memory), MIB)
-        if "debug" not in pathlib.Path(support.BINARY).parts:
+        if "release" in pathlib.Path(support.BINARY).parts:
             self.assertLess(min(times), SECONDS)
 
 
