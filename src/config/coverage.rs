@@ -52,7 +52,7 @@ fn table_in(kind: &'static Kind) -> Option<(&'static Schema, &'static str, bool)
 fn all_wrong(path: &str, schema: &'static Schema, seen: &mut HashSet<*const Schema>, out: &mut String) {
     let mut inner = Vec::new();
     for key in schema.keys {
-        match table_in(&key.kind).filter(|(table, ..)| seen.insert(*table)) {
+        match table_in(&key.kind).filter(|(table, ..)| key.supported && seen.insert(*table)) {
             Some(found) => inner.push((key.name, found)),
             // Writing to a String cannot fail.
             None => drop(writeln!(out, "{} = 1.5", key.name)),
@@ -76,7 +76,8 @@ fn all(schema: &'static Schema, supported: bool, out: &mut HashSet<Key>) {
         }
     }
     for key in schema.keys.iter().filter(|key| key.supported || !supported) {
-        if out.insert((schema, key.name)) {
+        // A key that this version does not act on is refused as a whole.
+        if out.insert((schema, key.name)) && key.supported {
             tables(&key.kind, &mut |schema| all(schema, supported, out));
         }
     }
