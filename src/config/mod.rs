@@ -8,8 +8,6 @@
 mod acme;
 mod check;
 pub mod codes;
-#[cfg(test)]
-mod coverage;
 mod decode;
 pub mod diagnostics;
 mod expand;

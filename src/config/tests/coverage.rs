@@ -4,8 +4,10 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::schema::{Kind, ROOT, Table as Schema};
-use super::value::{Node, Table, Value};
+use crate::config::read;
+use crate::config::schema::{Kind, ROOT, Table as Schema};
+use crate::config::value::{Node, Table, Value};
+use crate::config::{Sources, load, parse};
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config").join(name)
@@ -85,9 +87,9 @@ fn all(schema: &'static Schema, supported: bool, out: &mut HashSet<Key>) {
 }
 
 fn tree(text: &str) -> Table {
-    let mut sources = super::Sources::default();
+    let mut sources = Sources::default();
     let file = sources.add("x.toml", text.to_owned(), Path::new(""));
-    super::read::read(file, &sources, &|_| Ok(String::new()), &mut Vec::new()).root
+    read::read(file, &sources, &|_| Ok(String::new()), &mut Vec::new()).root
 }
 
 #[test]
@@ -121,7 +123,7 @@ fn every_key_stands_in_the_generated_config_that_is_refused_for_each_of_its_line
     all(&ROOT, false, &mut wanted);
     let missing: Vec<_> = wanted.difference(&there).map(|(_, name)| *name).collect();
     assert!(missing.is_empty(), "{missing:?}");
-    let Err(problems) = super::parse("every-key.toml", &text, Path::new("/")) else { panic!("it loads") };
+    let Err(problems) = parse("every-key.toml", &text, Path::new("/")) else { panic!("it loads") };
     let said: HashSet<usize> = problems.diagnostics.iter().filter_map(|d| Some(d.origin.as_ref()?.line)).collect();
     let unsaid = text.lines().enumerate().filter(|(at, line)| line.ends_with("= 1.5") && !said.contains(&(at + 1)));
     assert_eq!(unsaid.map(|(at, line)| format!("{}: {line}", at + 1)).collect::<Vec<_>>(), [""; 0]);
@@ -134,7 +136,7 @@ fn common_tasks_take_few_lines() {
         let path = folder("small").join(format!("{name}.toml"));
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.lines().filter(|line| !line.trim().is_empty()).count() <= lines, "{name}");
-        if let Err(problems) = super::load(&path) {
+        if let Err(problems) = load(&path) {
             // Keys of the language that this version does not act on yet are no fault of the text.
             let wrong = problems.diagnostics.iter().filter(|problem| problem.code != "not-supported-yet");
             assert_eq!(wrong.count(), 0, "{name}: {problems}");
