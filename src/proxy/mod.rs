@@ -7,7 +7,7 @@ pub mod forward;
 mod record;
 mod tally;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use self::access_log::AccessLog;
@@ -29,6 +29,8 @@ pub struct Proxy {
     view: RefCell<Rc<View>>,
     log: RefCell<Option<AccessLog>>,
     tally: Tally,
+    /// What a health check is told.
+    ready: Cell<bool>,
 }
 
 impl Handler for Proxy {
@@ -51,7 +53,7 @@ impl Handler for Proxy {
         };
         if let Some(chain) = met.chain {
             chain.response(&met.notes, &request.head, met.https, &mut response);
-            record.would_refuse = met.notes.would_refuse;
+            (record.would_refuse, record.user) = (met.notes.would_refuse, met.notes.user.take());
         }
         self.tally.count(response.status);
         record.attach(response, &request)
@@ -68,7 +70,7 @@ impl Handler for Proxy {
 
 impl Proxy {
     pub fn new(view: Rc<View>, log: Option<AccessLog>) -> Proxy {
-        Proxy { view: RefCell::new(view), log: RefCell::new(log), tally: Tally::default() }
+        Proxy { view: RefCell::new(view), log: RefCell::new(log), tally: Tally::default(), ready: Cell::new(true) }
     }
 
     /// Puts a generation in place: requests that begin after this meet it.
@@ -80,6 +82,11 @@ impl Proxy {
     /// The generation that new requests meet. A request keeps its own to its end.
     pub fn view(&self) -> Rc<View> {
         self.view.borrow().clone()
+    }
+
+    /// Health checks are told to look elsewhere; requests are served as before.
+    pub fn not_ready(&self) {
+        self.ready.set(false);
     }
 
     /// What has been answered so far.
@@ -95,7 +102,8 @@ impl Proxy {
         met: &mut Met<'v>,
     ) -> Result<Response, Stop> {
         if is_health_check(&request.conn, &request.head) {
-            return Ok(respond::own(200, "text/plain; charset=utf-8", "ready\n".into()));
+            let (status, word) = if self.ready.get() { (200, "ready\n") } else { (503, "stopping\n") };
+            return Ok(respond::own(status, "text/plain; charset=utf-8", word.into()));
         }
         if let Some(challenges) = &view.snapshot.challenges
             && let Some(response) = challenge::answer(challenges, &request.conn, &request.head)

@@ -20,6 +20,8 @@ pub(super) struct Record {
     pub why: Option<Why>,
     /// A rule on trial (`dry_run`) would have refused the request.
     pub would_refuse: Option<Why>,
+    /// The user that `basic_auth` knows.
+    pub user: Option<String>,
     /// Where no route was met: the path of the site's route that is nearest.
     pub nearest: Option<String>,
     /// Whose request it is, by their places in the config.
@@ -68,7 +70,16 @@ impl Record {
                 client: None,
             })
         });
-        Record { why: None, would_refuse: None, nearest: None, site: None, route: None, id: OnceCell::new(), details }
+        Record {
+            why: None,
+            would_refuse: None,
+            user: None,
+            nearest: None,
+            site: None,
+            route: None,
+            id: OnceCell::new(),
+            details,
+        }
     }
 
     pub fn attempt(&mut self, endpoint: &Endpoint) {
@@ -115,7 +126,7 @@ impl Record {
 
     fn on_end(self, line: Line, status: u16) -> Option<OnEnd> {
         let request_id = self.request_id();
-        let (why, would_refuse, nearest) = (self.why, self.would_refuse, self.nearest);
+        let (why, would_refuse, user, nearest) = (self.why, self.would_refuse, self.user, self.nearest);
         let details = self.details?;
         Some(OnEnd(Box::new(move |ended: Ended| {
             let Details { log, conn, began, upstream_time, attempts, server, found, client, .. } = *details;
@@ -126,6 +137,7 @@ impl Record {
                 bytes: ended.bytes,
                 why: why.or(ended.cut),
                 would_refuse,
+                user,
                 nearest,
                 client_ip,
                 tls: conn.tls.clone(),
