@@ -1,5 +1,7 @@
 //! Whole configs: the fixtures of `tests/config`, the configs that ship, and what a loaded config means.
 
+mod coverage;
+
 use std::env::VarError;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

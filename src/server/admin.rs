@@ -15,6 +15,7 @@ use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use super::explain;
 use crate::config::{self, Defaults};
 use crate::error::Why;
 use crate::http::connections::{Connections, Haste};
@@ -62,12 +63,14 @@ fn short_hash(text: &str) -> u32 {
 }
 
 /// What is asked of the control thread.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Question {
     Status,
     Reload,
     /// Everything a reload does before it changes something.
     DryRun,
+    /// What would happen to a request.
+    Explain(Box<explain::Asked>),
     /// A reload that is undone after this time unless it is confirmed.
     Trial(Duration),
     Confirm,
@@ -232,12 +235,8 @@ struct Admin {
     asks: mpsc::Sender<Ask>,
 }
 
-impl Handler for Admin {
-    async fn handle(&self, request: Request) -> Response {
-        let head = &request.head;
-        let Some(question) = Question::of(&head.method, head.target()) else {
-            return respond::own(404, TEXT, QUESTIONS.into());
-        };
+impl Admin {
+    async fn ask(&self, question: Question) -> Response {
         let (reply, answer) = oneshot::channel();
         if self.asks.send(Ask { question, reply }).await.is_err() {
             return respond::own(503, TEXT, "stopping\n".into());
@@ -249,6 +248,22 @@ impl Handler for Admin {
             Err(_) => respond::own(503, TEXT, "stopping\n".into()),
         }
     }
+}
+
+impl Handler for Admin {
+    async fn handle(&self, request: Request) -> Response {
+        let head = &request.head;
+        if head.method == Method::GET && head.target().starts_with(b"/explain?") {
+            return match explain::Asked::read(head.target()) {
+                Ok(asked) => self.ask(Question::Explain(Box::new(asked))).await,
+                Err(why) => respond::own(422, TEXT, format!("{why}\n").into()),
+            };
+        }
+        let Some(question) = Question::of(&head.method, head.target()) else {
+            return respond::own(404, TEXT, QUESTIONS.into());
+        };
+        self.ask(question).await
+    }
 
     fn refuse(&self, _: &Rc<ConnInfo>, why: Why) -> Response {
         respond::error(why, Format::Text, "-")
@@ -256,7 +271,7 @@ impl Handler for Admin {
 }
 
 const TEXT: &str = "text/plain; charset=utf-8";
-const QUESTIONS: &str = "GET /status, POST /reload, POST /reload?dry_run, POST /reload?confirm=SECONDS, POST /confirm, \
+const QUESTIONS: &str = "GET /status, GET /explain?url=URL, POST /reload, POST /reload?dry_run, POST /reload?confirm=SECONDS, POST /confirm, \
                          POST /rollback, POST /rollback?generation=N, POST /upgrade\n";
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use super::watch::Watch;
 use super::worker::{Generation, Handle};
 use super::{BoundDoor, StartError, worker};
 use crate::acme::Manager;
-use crate::config::{self, Config, Loaded, Sources};
+use crate::config::{self, Config, Loaded, Sources, Values};
 use crate::http::connections::Haste;
 use crate::net::listener;
 use crate::proxy::access_log::{AccessLog, Writer};
@@ -38,6 +38,8 @@ pub(super) struct Control {
     pub(super) snapshot: Arc<Snapshot>,
     /// The text the config came from, for problems found later.
     pub(super) sources: Sources,
+    /// Where each value stands, for `explain`.
+    pub(super) values: Values,
     pub(super) generation: u64,
     pub(super) doors: Vec<BoundDoor>,
     /// The id of the next door.
@@ -76,7 +78,7 @@ impl Control {
         source: Option<Source>,
     ) -> Result<Control, StartError> {
         let tickets = Tickets::new().map_err(StartError::Tls)?;
-        let Loaded { config, sources, .. } = loaded;
+        let Loaded { config, sources, values, warnings: _ } = loaded;
         let managed = Managed::default();
         let snapshot = build(config, None, &doors, &dev, &managed)?;
         let (log, writer) = open_log(&snapshot.config)?;
@@ -86,6 +88,7 @@ impl Control {
             config_watch: snapshot.config.server.watch_config.then(|| Watch::of_sources(&sources)),
             snapshot,
             sources,
+            values,
             generation: 1,
             doors,
             next_id: 0,
@@ -152,6 +155,7 @@ impl Control {
             Question::DryRun => self.dry_run().await,
             Question::Confirm => self.confirm(),
             Question::Rollback(to) => self.roll_back(to),
+            Question::Explain(asked) => return asked.answer(&self.snapshot, &self.values, &self.sources),
             // Takes its time: the loop of signals answers it.
             Question::Upgrade => Err("an upgrade cannot be asked for here\n".into()),
         };
@@ -261,7 +265,7 @@ impl Control {
 
     /// Everything that can fail comes first; the workers are told at the end.
     pub(super) fn replace(&mut self, loaded: Loaded) -> Result<String, String> {
-        let Loaded { config, sources, warnings, .. } = loaded;
+        let Loaded { config, sources, values, warnings } = loaded;
         if !warnings.is_empty() {
             tracing::warn!("{}", config::render_diagnostics(&warnings, &sources, false).trim_end());
         }
@@ -275,7 +279,12 @@ impl Control {
             false => open_log(&snapshot.config).map_err(|error| render(&error))?,
         };
         let new_log = snapshot.config.access_log != self.snapshot.config.access_log;
-        let old = Kept { generation: self.generation, snapshot: self.snapshot.clone(), sources: self.sources.clone() };
+        let old = Kept {
+            generation: self.generation,
+            snapshot: self.snapshot.clone(),
+            sources: self.sources.clone(),
+            values: self.values.clone(),
+        };
         self.adopt(snapshot, doors, log).map_err(|error| render(&error))?;
         self.history.keep(old);
         if new_log {
@@ -284,7 +293,7 @@ impl Control {
         }
         self.watch = Watch::new(&self.snapshot.config);
         self.config_watch = self.snapshot.config.server.watch_config.then(|| Watch::of_sources(&sources));
-        self.sources = sources;
+        (self.sources, self.values) = (sources, values);
         Ok(changes.to_string())
     }
 

@@ -11,6 +11,7 @@ mod capability;
 mod changes;
 mod control;
 mod doors;
+mod explain;
 mod handover;
 mod inherited;
 mod panics;
@@ -93,13 +94,25 @@ pub fn bind(config: &Config) -> Result<Bound, StartError> {
     bind_or_inherit(config, Inherited::default())
 }
 
+/// Opens every port of a config once, and closes it again.
+///
+/// # Errors
+/// All ports that cannot be had.
+pub fn try_ports(config: &Config) -> Result<(), StartError> {
+    bind_for(config, Inherited::default(), 1).map(drop)
+}
+
 /// As [`bind`], but for addresses whose sockets come from somebody else.
 ///
 /// # Errors
 /// As for [`bind`]; the process that waits for this one is told.
-pub fn bind_or_inherit(config: &Config, mut inherited: Inherited) -> Result<Bound, StartError> {
-    capability::raise_bind_service();
+pub fn bind_or_inherit(config: &Config, inherited: Inherited) -> Result<Bound, StartError> {
     let workers = config.server.workers.unwrap_or_else(cores);
+    bind_for(config, inherited, workers)
+}
+
+fn bind_for(config: &Config, mut inherited: Inherited, workers: usize) -> Result<Bound, StartError> {
+    capability::raise_bind_service();
     let (mut doors, mut errors) = (Vec::new(), Vec::new());
     for (index, door) in config.listeners.iter().enumerate() {
         for address in &door.addresses {

@@ -20,11 +20,11 @@ const FLOORS: &[(&str, u8)] = &[
     ("snapshot", 8),
     ("proxy", 9),
     ("explain", 10),
-    ("server", 10),
-    ("observe", 11),
-    ("check", 11),
-    ("cli", 12),
-    ("main", 13),
+    ("server", 11),
+    ("observe", 12),
+    ("check", 12),
+    ("cli", 13),
+    ("main", 14),
 ];
 
 const MAX_LINES: usize = 400;

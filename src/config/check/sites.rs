@@ -198,7 +198,8 @@ impl Checker<'_> {
         if let Found::Action(_, at) = owner.action {
             seen.add(PathPattern::Any, Matchers::default(), at);
         }
-        let mut routes = Vec::new();
+        // With room for the site's own action: a config may have very many of them.
+        let mut routes = Vec::with_capacity(table.list("routes").count() + 1);
         for node in table.list("routes") {
             let Some(table) = node.table() else { continue };
             let path = self.route_path(table, node.at);
