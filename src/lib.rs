@@ -8,6 +8,7 @@ pub mod error;
 pub mod filter;
 pub mod h1;
 pub mod http;
+pub mod inspect;
 pub mod message;
 pub mod net;
 pub mod observe;

@@ -10,6 +10,7 @@ use crate::config::diagnostics::{Diagnostic, Severity};
 use crate::config::{Config, SiteTls, Upstream};
 use crate::filter::door::HttpsDoor;
 use crate::filter::{self, Chain, Chains};
+use crate::inspect::Recorder;
 use crate::route::Router;
 use crate::tls::{CertStore, Challenges, ClientTls, DevAuthority, Managed, Roots, is_local};
 use crate::upstream::{Cluster, Gate};
@@ -36,6 +37,8 @@ pub struct Snapshot {
     pub builtin: Option<SocketAddr>,
     /// Of each upstream: the places of `max_requests`.
     pub gates: Vec<Option<Arc<Gate>>>,
+    /// Where the inspector is on: where requests are told to it.
+    pub recorder: Option<Arc<Recorder>>,
 }
 
 impl Snapshot {
@@ -78,8 +81,9 @@ impl Snapshot {
             upstream.max_requests.map(|limits| Arc::new(Gate::new(limits, upstream.servers.len())))
         };
         let gates = config.upstreams.iter().map(gate).collect();
+        let recorder = Recorder::build(&config).map(Arc::new);
         let challenges = certs.as_ref().and_then(|certs| certs.challenges().cloned());
-        Ok(Snapshot { certs, challenges, https, dev, upstream_tls, warnings, chains, builtin, gates, config })
+        Ok(Snapshot { certs, challenges, https, dev, upstream_tls, warnings, chains, builtin, gates, recorder, config })
     }
 
     /// The filters of a route.
@@ -89,6 +93,11 @@ impl Snapshot {
 
     /// Upstreams that are the same as in the last generation keep its places: requests of both count.
     pub fn inherit(&mut self, before: &Snapshot) {
+        if let (Some(recorder), Some(before)) = (&mut self.recorder, &before.recorder)
+            && let Some(recorder) = Arc::get_mut(recorder)
+        {
+            recorder.inherit(before);
+        }
         for (upstream, gate) in self.config.upstreams.iter().zip(&mut self.gates) {
             let mut old = before.config.upstreams.iter().zip(&before.gates);
             let same = old.find(|(old, _)| {

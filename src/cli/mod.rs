@@ -9,6 +9,7 @@ mod demo;
 mod dev;
 mod find;
 mod health;
+mod inspector;
 mod local;
 mod reload;
 mod report;

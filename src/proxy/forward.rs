@@ -74,12 +74,14 @@ pub(super) async fn forward(
                 }
             },
         };
+        record.forwarded(&outgoing);
         let ongoing =
             Ongoing { in_flight, upload, deadline: &request.deadline, waits, interim: request.interim.as_ref() };
         match upstream::exchange(outgoing, channel, ongoing).await {
             Ok(answer) => {
                 cluster.note_answer(&endpoint);
                 record.answered();
+                record.answer(&answer.head);
                 check_websocket(&request.head, &answer)?;
                 return Ok(response(answer, route));
             }

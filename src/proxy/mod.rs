@@ -3,6 +3,7 @@
 pub mod access_log;
 mod buffer;
 mod forward;
+mod inspected;
 mod record;
 mod tally;
 
@@ -35,7 +36,7 @@ pub struct Proxy {
 impl Handler for Proxy {
     async fn handle(&self, mut request: Request) -> Response {
         let view = self.view();
-        let mut record = Record::begin(self.log.borrow().as_ref(), &request);
+        let mut record = Record::begin(self.log.borrow().as_ref(), view.snapshot.recorder.as_ref(), &request);
         let mut met = Met::default();
         let mut response = match self.answer(&view, &mut request, &mut record, &mut met).await {
             Ok(response) => response,
@@ -115,12 +116,14 @@ impl Proxy {
         let site = view.snapshot.config.sites.get(found.site).ok_or(Why::RouteNoHost)?;
         let route = site.routes.get(found.route).ok_or(Why::RouteNoRoute)?;
         record.meet(found);
+        record.route(site, route);
         check_certificate(view, &request.conn, &request.head)?;
         check_loop(&request.head)?;
 
         let client = prepare_request(&mut request.head, &request.conn, &route.forwarding);
         record.client(&client);
         let dev = view.snapshot.dev.get(found.site).copied().unwrap_or(false);
+        record.say_times(dev);
         let varies = match door::decide(view.snapshot.https, site, dev, &request.conn, &request.head, client.https) {
             door::Door::Open => false,
             door::Door::OpenVaries => true,

@@ -2,16 +2,20 @@
 
 use std::cell::OnceCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::access_log::{AccessLog, Line};
+use super::inspected::Inspected;
+use crate::config::{Route, Site};
 use crate::error::Why;
 use crate::http::headers::Client;
 use crate::http::{ConnInfo, Ended, OnEnd, Request, Response};
-use crate::message::Known;
+use crate::inspect::Recorder;
+use crate::message::{Known, ResponseHead};
 use crate::net::clock;
 use crate::route::Found;
-use crate::upstream::Endpoint;
+use crate::upstream::{Endpoint, Outgoing};
 
 /// The record of one request.
 pub(super) struct Record {
@@ -23,6 +27,8 @@ pub(super) struct Record {
     id: OnceCell<String>,
     /// Nothing below is gathered when nobody reads it.
     details: Option<Box<Details>>,
+    /// What the inspector is told, where it is on.
+    inspected: Option<Box<Inspected>>,
 }
 
 struct Details {
@@ -39,8 +45,10 @@ struct Details {
 }
 
 impl Record {
-    pub fn begin(log: Option<&AccessLog>, request: &Request) -> Record {
-        Record::new(log, &request.conn)
+    pub fn begin(log: Option<&AccessLog>, recorder: Option<&Arc<Recorder>>, request: &Request) -> Record {
+        let mut record = Record::new(log, &request.conn);
+        record.inspected = recorder.and_then(|recorder| Inspected::begin(recorder, request));
+        record
     }
 
     /// The record of bytes that never became a request.
@@ -63,7 +71,7 @@ impl Record {
                 client: None,
             })
         });
-        Record { why: None, would_refuse: None, nearest: None, id: OnceCell::new(), details }
+        Record { why: None, would_refuse: None, nearest: None, id: OnceCell::new(), details, inspected: None }
     }
 
     /// Somebody reads what is gathered.
@@ -82,6 +90,34 @@ impl Record {
         }
     }
 
+    /// Names the site and the route, for the inspector.
+    pub fn route(&mut self, site: &Site, route: &Route) {
+        if let Some(inspected) = &mut self.inspected {
+            inspected.route(site, route);
+        }
+    }
+
+    /// The client is told the times too (`Server-Timing`), where the inspector is on and the site is a development one.
+    pub fn say_times(&mut self, dev: bool) {
+        if let Some(inspected) = &mut self.inspected {
+            inspected.says_times = dev;
+        }
+    }
+
+    /// A server gets this request.
+    pub fn forwarded(&mut self, outgoing: &Outgoing<'_>) {
+        if let Some(inspected) = &mut self.inspected {
+            inspected.forwarded(outgoing);
+        }
+    }
+
+    /// This is a server's answer, before anything is changed in it.
+    pub fn answer(&mut self, head: &ResponseHead) {
+        if let Some(inspected) = &mut self.inspected {
+            inspected.answer(head);
+        }
+    }
+
     pub fn client(&mut self, client: &Client) {
         if let Some(details) = &mut self.details {
             details.client = Some(client.clone());
@@ -94,6 +130,9 @@ impl Record {
             details.server = Some(endpoint.label.clone());
             details.sent_at = clock::now();
         }
+        if let Some(inspected) = &mut self.inspected {
+            inspected.attempt(&endpoint.label);
+        }
     }
 
     pub fn answered(&mut self) {
@@ -103,7 +142,10 @@ impl Record {
     }
 
     /// Hands the record to the response: it is written when the response is over.
-    pub fn attach(self, mut response: Response, request: &Request) -> Response {
+    pub fn attach(mut self, mut response: Response, request: &Request) -> Response {
+        if let Some(inspected) = self.inspected.take() {
+            response = inspected.attach(response, self.why, self.request_id());
+        }
         if self.details.is_none() {
             return response;
         }
@@ -119,7 +161,8 @@ impl Record {
             user_agent: field(Known::UserAgent),
             ..Line::default()
         };
-        response.on_end = self.on_end(line, response.status);
+        let inspector = response.on_end.take();
+        response.on_end = OnEnd::both(self.on_end(line, response.status), inspector);
         response
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use super::admin::{AdminSocket, Question, Reply, socket_path};
+use super::admin::{AdminSocket, Question, Reply, Seen, socket_path};
 use super::doors::Door;
 use super::status::{self, Outcome};
 use super::watch::Watch;
@@ -110,6 +110,7 @@ impl Control {
     pub async fn answer(&mut self, question: Question) -> Reply {
         let outcome = match question {
             Question::Status => return Reply::Json(self.status().await),
+            Question::Look => return Reply::Seen(Box::new(self.look().await)),
             Question::Reload => self.reload(),
             Question::DryRun => self.dry_run(),
         };
@@ -172,6 +173,16 @@ impl Control {
         status::json(&facts, &reports)
     }
 
+    async fn look(&self) -> Seen {
+        Seen {
+            snapshot: self.snapshot.clone(),
+            // It is JSON that this process has just written.
+            status: serde_json::from_str(&self.status().await).unwrap_or_default(),
+            doors: self.doors.iter().map(|door| (door.listener, door.local)).collect(),
+            dev_root: self.dev.root(),
+        }
+    }
+
     /// Serves the certificate files as they are now, when they have changed. What is half written changes nothing.
     pub fn look_at_files(&mut self) {
         let Some(settled) = self.watch.changed() else { return };
@@ -230,6 +241,9 @@ impl Control {
             true => (self.log.as_ref().map(|log| log.with_sites(site_names(&snapshot.config))), None),
             false => open_log(&snapshot.config).map_err(|error| render(&error))?,
         };
+        if snapshot.config.admin.inspector != self.snapshot.config.admin.inspector {
+            tracing::warn!("admin.inspector has changed: the page itself opens, moves or closes with a restart");
+        }
         let new_log = snapshot.config.access_log != self.snapshot.config.access_log;
         self.adopt(snapshot, doors, log).map_err(|error| render(&error))?;
         if new_log {

@@ -23,9 +23,11 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use self::admin::socket_path;
+pub use self::admin::{Asker, Seen, socket_path};
 use self::control::Control;
 pub use self::control::Source;
+use tokio::sync::mpsc;
+
 use crate::config::{BindAddress, Config, Diagnostic, Loaded, UpstreamAddress};
 use crate::net::listener::{self, BindError};
 use crate::proxy::access_log::Writer;
@@ -46,6 +48,8 @@ pub enum StartError {
 pub struct Bound {
     workers: usize,
     doors: Vec<BoundDoor>,
+    asker: Asker,
+    questions: mpsc::Receiver<admin::Ask>,
 }
 
 /// One address that is listened on.
@@ -90,7 +94,11 @@ pub fn bind(config: &Config) -> Result<Bound, StartError> {
             }
         }
     }
-    if errors.is_empty() { Ok(Bound { workers, doors }) } else { Err(StartError::Bind(errors)) }
+    if !errors.is_empty() {
+        return Err(StartError::Bind(errors));
+    }
+    let (asker, questions) = admin::questions();
+    Ok(Bound { workers, doors, asker, questions })
 }
 
 fn cores() -> usize {
@@ -101,6 +109,11 @@ impl Bound {
     /// The address of each listener, in the config's order.
     pub fn addresses(&self) -> impl Iterator<Item = (usize, SocketAddr)> {
         self.doors.iter().map(|door| (door.listener, door.local))
+    }
+
+    /// For threads beside the workers that want to know how the process is, while it is served with a `serve`.
+    pub fn asker(&self) -> Asker {
+        self.asker.clone()
     }
 
     /// Serves until a signal ends it. `source` reads the configuration again, where there is one to read; `announce` runs
@@ -134,7 +147,7 @@ impl Bound {
         let control = Control::start(loaded, dev, self.doors, self.workers, source)?;
         tracing::debug!("started in {:?}", began.elapsed());
         announce(control.snapshot());
-        signals.serve(control);
+        signals.serve(control, self.asker, self.questions);
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::admin::{AdminSocket, Ask};
+use super::admin::{Ask, Asker};
 use super::control::Control;
 
 /// How often certificate files are looked at.
@@ -45,12 +45,16 @@ impl Signals {
 
     /// Serves until TERM, INT or QUIT; then stops accepting and gives open requests the grace of the config to finish. A
     /// second signal ends at once. HUP reads the configuration again, USR1 opens the access log again.
-    pub fn serve(self, mut control: Control) {
+    pub fn serve(self, mut control: Control, asker: Asker, mut questions: mpsc::Receiver<Ask>) {
         let Signals { runtime, mut received } = self;
         let admin = control.open_admin();
         let local = tokio::task::LocalSet::new();
         let writer = local.block_on(&runtime, async {
-            received.control(&mut control, admin.as_ref()).await;
+            if let Some(admin) = &admin {
+                // It was bound and is listened on; a runtime without room for it serves without.
+                let _ = admin.serve(asker.0);
+            }
+            received.control(&mut control, &mut questions).await;
             let grace = control.snapshot().config.server.shutdown_grace;
             tracing::info!("stopping: no new connections, open requests have {grace:?}");
             let (workers, writer) = control.stop();
@@ -74,8 +78,7 @@ impl Signals {
 
 impl Received {
     /// Does what signals, files and the administration socket ask for, until a signal asks for the end.
-    async fn control(&mut self, control: &mut Control, admin: Option<&AdminSocket>) {
-        let mut questions = admin.and_then(|admin| admin.serve().ok());
+    async fn control(&mut self, control: &mut Control, questions: &mut mpsc::Receiver<Ask>) {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -86,7 +89,8 @@ impl Received {
                 // The log has said how it went.
                 _ = self.hup.recv() => drop(control.reload()),
                 _ = self.usr1.recv() => control.reopen_log(),
-                Some(ask) = next(&mut questions) => {
+                // None: nobody is left who could ask.
+                Some(ask) = questions.recv() => {
                     // Whoever asked may have gone.
                     let _ = ask.reply.send(control.answer(ask.question).await);
                 }
@@ -101,13 +105,5 @@ impl Received {
             _ = self.int.recv() => {}
             _ = self.quit.recv() => {}
         }
-    }
-}
-
-/// The next question; never, where there is no socket.
-async fn next(questions: &mut Option<mpsc::Receiver<Ask>>) -> Option<Ask> {
-    match questions {
-        Some(questions) => questions.recv().await,
-        None => std::future::pending().await,
     }
 }
