@@ -54,7 +54,28 @@ impl Snapshot {
         builtin: Option<SocketAddr>,
     ) -> Result<Snapshot, Vec<Diagnostic>> {
         let has_https = config.listeners.iter().any(|listener| listener.tls);
-        let certs = has_https.then(|| CertStore::build(&config, dev, managed)).transpose();
+        let (certs, mut problems) = match has_https.then(|| CertStore::build(&config, dev, managed)).transpose() {
+            Ok(certs) => (certs.map(Arc::new), Vec::new()),
+            Err(problems) => (None, problems),
+        };
+        let (mut snapshot, others) = Snapshot::with_certificates(config, certs, bound, builtin);
+        problems.extend(others);
+        if problems.iter().any(|problem| problem.severity == Severity::Error) {
+            return Err(problems);
+        }
+        snapshot.warnings = problems;
+        Ok(snapshot)
+    }
+
+    /// The same around certificates that are open already, or that could not be opened: routing needs none. Beside it
+    /// every problem with users' files and with the files of upstream TLS; those that are errors leave a part out.
+    pub fn with_certificates(
+        config: Config,
+        certs: Option<Arc<CertStore>>,
+        bound: Option<u16>,
+        builtin: Option<SocketAddr>,
+    ) -> (Snapshot, Vec<Diagnostic>) {
+        let has_https = config.listeners.iter().any(|listener| listener.tls);
         let port = config.public_https_port.or(bound).filter(|port| *port != 443);
         let https = has_https.then_some(HttpsDoor { port });
         let dev = config.sites.iter().map(|site| match site.tls {
@@ -64,26 +85,28 @@ impl Snapshot {
         });
         let dev: Vec<bool> = dev.collect();
         let (chains, mut problems) = chains(&config, &dev);
-        let certs = match certs {
-            Ok(certs) => certs.map(Arc::new),
-            Err(others) => {
-                problems.splice(..0, others);
-                None
-            }
-        };
-        let mut warnings = Vec::new();
-        let upstream_tls = upstream_tls(&config, &mut warnings);
-        if !problems.is_empty() || warnings.iter().any(|problem| problem.severity == Severity::Error) {
-            problems.append(&mut warnings);
-            return Err(problems);
-        }
+        let upstream_tls = upstream_tls(&config, &mut problems);
         let gate = |upstream: &Upstream| {
             upstream.max_requests.map(|limits| Arc::new(Gate::new(limits, upstream.servers.len())))
         };
         let gates = config.upstreams.iter().map(gate).collect();
         let recorder = Recorder::build(&config).map(Arc::new);
         let challenges = certs.as_ref().and_then(|certs| certs.challenges().cloned());
-        Ok(Snapshot { certs, challenges, https, dev, upstream_tls, warnings, chains, builtin, gates, recorder, config })
+        let warnings = Vec::new();
+        let snapshot = Snapshot {
+            certs,
+            challenges,
+            https,
+            dev,
+            upstream_tls,
+            warnings,
+            chains,
+            builtin,
+            gates,
+            recorder,
+            config,
+        };
+        (snapshot, problems)
     }
 
     /// The filters of a route.

@@ -14,6 +14,7 @@ mod listeners;
 mod matchers;
 mod paths;
 mod policy;
+mod requests;
 mod settings;
 mod sites;
 mod targets;
@@ -21,6 +22,8 @@ mod upstream_tls;
 mod upstreams;
 
 use std::path::PathBuf;
+
+pub(super) use settings::{EARLY_LIMITS, EARLY_TIMEOUTS};
 
 use super::diagnostics::{Checked, Diagnostic};
 use super::source::{Mark, Sources};
@@ -43,6 +46,7 @@ pub(super) fn check(root: &Table, sources: &Sources, out: &mut Vec<Diagnostic>) 
     let acme = checker.acme(root, &listeners, &sites);
     let access_log = checker.access_log(root);
     let (log, server, admin) = (globals::log(root), globals::server(root), checker.admin(root));
+    let tests = checker.tests(root);
     Config {
         listeners,
         public_https_port,
@@ -56,6 +60,7 @@ pub(super) fn check(root: &Table, sources: &Sources, out: &mut Vec<Diagnostic>) 
         log,
         admin,
         server,
+        tests,
     }
 }
 

@@ -17,6 +17,7 @@ mod rate_limit;
 pub mod redirect;
 pub mod target;
 pub mod template;
+mod trace;
 mod users;
 
 use std::collections::HashMap;
@@ -27,6 +28,7 @@ use self::access::Access;
 use self::basic_auth::BasicAuth;
 use self::cors::Grant;
 use self::rate_limit::{Limiter, Standing};
+pub use self::trace::{Step, Trace};
 use crate::config::diagnostics::Diagnostic;
 use crate::config::{Coding, Cors, Filters, ForwardAuth, Timeouts};
 use crate::error::Why;
@@ -144,7 +146,7 @@ impl Chain {
     /// # Errors
     /// The server of `forward_auth` gave no answer.
     pub async fn request(&self, visit: &mut Visit<'_>, notes: &mut Notes) -> Result<Verdict, Why> {
-        match self.admit(visit, notes) {
+        match self.admit(visit.head, visit.client, notes, None) {
             // Boxed, so that the many requests which ask nobody do not carry the room for it.
             Verdict::Pass if self.basic_auth.is_some() || self.forward_auth.is_some() => {
                 Box::pin(self.authenticate(visit)).await
@@ -153,21 +155,28 @@ impl Chain {
         }
     }
 
-    /// What is decided at once.
-    fn admit(&self, visit: &Visit<'_>, notes: &mut Notes) -> Verdict {
+    /// What is decided at once. With a trace it is a dry run: nothing is counted, and each filter says what it found.
+    fn admit(&self, head: &RequestHead, client: &Client, notes: &mut Notes, mut trace: Option<&mut Trace>) -> Verdict {
         if !self.compress.is_empty() {
-            notes.coding = compress::choose(&self.compress, visit.head);
+            notes.coding = compress::choose(&self.compress, head);
         }
         if let Some(cors) = &self.cors {
-            notes.grant = Some(cors::grant(cors, &visit.head.fields));
+            notes.grant = Some(cors::grant(cors, &head.fields));
         }
-        if let Some(access) = &self.access
-            && !access.admits(visit.client.address)
-        {
-            return Verdict::Refuse(Why::AccessDenied, Fields::default());
+        if let Some(access) = &self.access {
+            let admitted = access.admits(client.address);
+            if let Some(trace) = &mut trace {
+                trace.access(client.address, admitted);
+            }
+            if !admitted {
+                return Verdict::Refuse(Why::AccessDenied, Fields::default());
+            }
         }
         if let Some(limiter) = &self.rate_limit {
-            let standing = limiter.count(&visit.head.fields, visit.client.address, clock::now());
+            let standing = match &mut trace {
+                None => limiter.count(&head.fields, client.address, clock::now()),
+                Some(trace) => trace.rate_limit(limiter, &head.fields, client.address),
+            };
             if standing.wait.is_some() && limiter.dry_run {
                 notes.would_refuse = Some(Why::LimitRate);
             } else if !limiter.dry_run {
@@ -179,10 +188,14 @@ impl Chain {
                 return Verdict::Refuse(Why::LimitRate, fields);
             }
         }
-        if let (Some(cors), Some(grant)) = (&self.cors, &notes.grant)
-            && let Some(response) = cors::preflight(cors, grant, visit.head)
-        {
-            return Verdict::Answer(Box::new(response));
+        if let (Some(cors), Some(grant)) = (&self.cors, &notes.grant) {
+            let preflight = cors::preflight(cors, grant, head);
+            if let Some(trace) = &mut trace {
+                trace.cors(grant, preflight.is_some());
+            }
+            if let Some(response) = preflight {
+                return Verdict::Answer(Box::new(response));
+            }
         }
         Verdict::Pass
     }

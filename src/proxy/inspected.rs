@@ -3,27 +3,30 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use crate::config::{Route, Site};
 use crate::error::Why;
 use crate::http::{Ended, OnEnd, Request, Response};
 use crate::inspect::{Entry, Head, Recorder, Times, text};
 use crate::message::ResponseHead;
+use crate::route::Found;
+use crate::snapshot::Snapshot;
 use crate::upstream::Outgoing;
 
 pub(super) struct Inspected {
     recorder: Arc<Recorder>,
+    snapshot: Arc<Snapshot>,
     entry: Entry,
     began: Instant,
     /// When the last attempt began, and when it had a connection.
     attempted: Option<Instant>,
     connected: Option<Instant>,
-    /// The client is told the times.
-    pub says_times: bool,
+    /// The client is told the times: the site is a development one.
+    says_times: bool,
 }
 
 impl Inspected {
-    /// `None` where the inspector has no room: then nothing is gathered.
-    pub fn begin(recorder: &Arc<Recorder>, request: &Request) -> Option<Box<Inspected>> {
+    /// `None` where the inspector is off or has no room: then nothing is gathered.
+    pub fn begin(snapshot: &Arc<Snapshot>, request: &Request) -> Option<Box<Inspected>> {
+        let recorder = snapshot.recorder.as_ref()?;
         if !recorder.has_room() {
             return None;
         }
@@ -54,14 +57,24 @@ impl Inspected {
             times: Times { tls: conn.handshake, ..Times::default() },
             bytes: 0,
         };
-        let recorder = recorder.clone();
+        let (recorder, snapshot) = (recorder.clone(), snapshot.clone());
         let (attempted, connected) = (None, None);
-        Some(Box::new(Inspected { recorder, entry, began: Instant::now(), attempted, connected, says_times: false }))
+        Some(Box::new(Inspected {
+            recorder,
+            snapshot,
+            entry,
+            began: Instant::now(),
+            attempted,
+            connected,
+            says_times: false,
+        }))
     }
 
-    pub fn route(&mut self, site: &Site, route: &Route) {
+    pub fn meet(&mut self, found: Found) {
+        let Some(site) = self.snapshot.config.sites.get(found.site) else { return };
         self.entry.site = Some(site.host.to_string());
-        self.entry.route = Some(route.path.to_string());
+        self.entry.route = site.routes.get(found.route).map(|route| route.path.to_string());
+        self.says_times = self.snapshot.dev.get(found.site).copied().unwrap_or(false);
     }
 
     pub fn attempt(&mut self, server: &str) {
@@ -81,7 +94,7 @@ impl Inspected {
         self.entry.forwarded = Some(Head::of_bytes(&bytes, &self.recorder.masks));
     }
 
-    pub fn answer(&mut self, head: &ResponseHead) {
+    pub fn answered(&mut self, head: &ResponseHead) {
         self.entry.times.first_byte = self.connected.map(|connected| connected.elapsed()).unwrap_or_default();
         let start = format!("{} {}", head.version.as_str(), head.status);
         self.entry.answered = Some(Head::new(start, &head.fields, &self.recorder.masks));

@@ -5,16 +5,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::Witness;
 use super::access_log::{AccessLog, Line};
 use super::inspected::Inspected;
-use crate::config::{Route, Site};
 use crate::error::Why;
 use crate::http::headers::Client;
 use crate::http::{ConnInfo, Ended, OnEnd, Request, Response};
-use crate::inspect::Recorder;
-use crate::message::{Known, ResponseHead};
+use crate::message::{Known, RequestHead, ResponseHead};
 use crate::net::clock;
-use crate::route::Found;
+use crate::route::{Asked, Found};
+use crate::snapshot::{Snapshot, View};
 use crate::upstream::{Endpoint, Outgoing};
 
 /// The record of one request.
@@ -45,9 +45,9 @@ struct Details {
 }
 
 impl Record {
-    pub fn begin(log: Option<&AccessLog>, recorder: Option<&Arc<Recorder>>, request: &Request) -> Record {
+    pub fn begin(log: Option<&AccessLog>, snapshot: &Arc<Snapshot>, request: &Request) -> Record {
         let mut record = Record::new(log, &request.conn);
-        record.inspected = recorder.and_then(|recorder| Inspected::begin(recorder, request));
+        record.inspected = Inspected::begin(snapshot, request);
         record
     }
 
@@ -74,56 +74,6 @@ impl Record {
         Record { why: None, would_refuse: None, nearest: None, id: OnceCell::new(), details, inspected: None }
     }
 
-    /// Somebody reads what is gathered.
-    pub fn is_kept(&self) -> bool {
-        self.details.is_some()
-    }
-
-    /// The request's id: made when somebody asks.
-    pub fn request_id(&self) -> String {
-        self.id.get_or_init(|| format!("{:016x}", fastrand::u64(..))).clone()
-    }
-
-    pub fn meet(&mut self, found: Found) {
-        if let Some(details) = &mut self.details {
-            details.found = Some(found);
-        }
-    }
-
-    /// Names the site and the route, for the inspector.
-    pub fn route(&mut self, site: &Site, route: &Route) {
-        if let Some(inspected) = &mut self.inspected {
-            inspected.route(site, route);
-        }
-    }
-
-    /// The client is told the times too (`Server-Timing`), where the inspector is on and the site is a development one.
-    pub fn say_times(&mut self, dev: bool) {
-        if let Some(inspected) = &mut self.inspected {
-            inspected.says_times = dev;
-        }
-    }
-
-    /// A server gets this request.
-    pub fn forwarded(&mut self, outgoing: &Outgoing<'_>) {
-        if let Some(inspected) = &mut self.inspected {
-            inspected.forwarded(outgoing);
-        }
-    }
-
-    /// This is a server's answer, before anything is changed in it.
-    pub fn answer(&mut self, head: &ResponseHead) {
-        if let Some(inspected) = &mut self.inspected {
-            inspected.answer(head);
-        }
-    }
-
-    pub fn client(&mut self, client: &Client) {
-        if let Some(details) = &mut self.details {
-            details.client = Some(client.clone());
-        }
-    }
-
     pub fn attempt(&mut self, endpoint: &Endpoint) {
         if let Some(details) = &mut self.details {
             details.attempts += 1;
@@ -135,7 +85,18 @@ impl Record {
         }
     }
 
-    pub fn answered(&mut self) {
+    /// A server gets this request.
+    pub fn forwarded(&mut self, outgoing: &Outgoing<'_>) {
+        if let Some(inspected) = &mut self.inspected {
+            inspected.forwarded(outgoing);
+        }
+    }
+
+    /// This is a server's answer, before anything is changed in it.
+    pub fn answered(&mut self, head: &ResponseHead) {
+        if let Some(inspected) = &mut self.inspected {
+            inspected.answered(head);
+        }
         if let Some(details) = &mut self.details {
             details.upstream_time = Some(clock::now() - details.sent_at);
         }
@@ -197,5 +158,35 @@ impl Record {
                 ..line
             });
         })))
+    }
+}
+
+impl Witness for Record {
+    fn lost(&mut self, view: &View, asked: &Asked<'_>, why: Why) {
+        if why == Why::RouteNoRoute && self.details.is_some() {
+            let nearest = view.router.nearest(asked);
+            let route = nearest.and_then(|(site, route)| view.snapshot.config.sites.get(site)?.routes.get(route));
+            self.nearest = route.map(|route| route.path.to_string());
+        }
+    }
+
+    fn meet(&mut self, found: Found) {
+        if let Some(inspected) = &mut self.inspected {
+            inspected.meet(found);
+        }
+        if let Some(details) = &mut self.details {
+            details.found = Some(found);
+        }
+    }
+
+    fn client(&mut self, client: &Client, _: &RequestHead) {
+        if let Some(details) = &mut self.details {
+            details.client = Some(client.clone());
+        }
+    }
+
+    /// The request's id: made when somebody asks.
+    fn request_id(&self) -> String {
+        self.id.get_or_init(|| format!("{:016x}", fastrand::u64(..))).clone()
     }
 }

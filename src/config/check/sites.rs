@@ -28,6 +28,7 @@ impl Checker<'_> {
     pub(super) fn sites(&mut self, root: &Table) -> (Defaults, Vec<Site>, Vec<Upstream>) {
         let empty = Table::default();
         let table = root.table("defaults").unwrap_or(&empty);
+        self.no_deadline(table);
         let defaults = self.settings(table, &Settings::default());
         let filters = Filters { compress: filters::compress(table).unwrap_or_default(), ..Filters::default() };
         let mut upstreams = self.upstreams(root);

@@ -122,6 +122,7 @@ pub fn config(dir: &Path, certificates: Vec<CertFiles>, sites: Vec<Site>) -> Con
         log: Log { level: Level::Info },
         admin: Default::default(),
         server: Server { workers: None, shutdown_grace: Duration::from_secs(8), max_connections: None },
+        tests: Vec::new(),
     }
 }
 
