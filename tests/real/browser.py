@@ -2,12 +2,18 @@
 
 import base64
 import json
+import pathlib
 import shutil
+import sys
 import tempfile
 
+# Selenium imports a package `websocket`; the suite of that name in this folder must not stand for it.
+sys.path[:], own = [path for path in sys.path if pathlib.Path(path or ".").resolve() != pathlib.Path(__file__).resolve().parent], sys.path[:]
 from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
+
+sys.path[:] = own
 
 FLAGS = [
     "--headless=new",

@@ -75,6 +75,6 @@ fn bar(out: &mut String, view: &View<'_>, leg: &Leg, longest: Duration) {
         here.as_secs_f64() * 1000.0,
         column_name(w, leg.column),
         table::milliseconds(time),
-        w.trips
+        w.trips_unit
     );
 }

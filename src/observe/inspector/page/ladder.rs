@@ -23,7 +23,7 @@ pub(super) fn section(out: &mut String, view: &View<'_>) {
 
 fn one(out: &mut String, view: &View<'_>, leg: &Leg) {
     let w = view.words;
-    let trips = leg.trips.map_or_else(String::new, |trips| format!("{trips} {}", w.trips));
+    let trips = leg.trips.map_or_else(String::new, |trips| format!("{trips} {}", w.trips_unit));
     let _ = write!(
         out,
         "<article><h3>{} <small>{trips}</small></h3><div class=\"ends\" aria-hidden=\"true\"><b>{}</b><b>{}</b></div><ol class=\"ladder\">\n",

@@ -99,14 +99,9 @@ fn marked(message: &str) -> String {
 /// The right wire: the same exchange, as it crosses there.
 fn sealed(out: &mut String, view: &View<'_>, leg: &Leg) {
     let w = view.words;
-    let total = leg.wire.sent_total + leg.wire.received_total;
-    let (mut clear, mut records) = (0, 0);
-    for record in leg.talk.iter().flat_map(|talk| talk.sent.iter().chain(&talk.received)) {
-        clear += if record.kind == 23 { 5 } else { record.len };
-        records += 1;
-    }
+    let records = leg.talk.iter().map(|talk| talk.sent.len() + talk.received.len()).sum::<usize>();
     card(out, "sealed", &format!("{}{}", w.tls_wire, leg.authority), w.reads_sizes);
-    meter(out, view, clear, total);
+    meter(out, view, 0, leg.clear.sent_total + leg.clear.received_total);
     if let Some(failure) = &leg.failure {
         let _ = write!(out, "<p>{}</p>", escape(failure));
     }
@@ -156,7 +151,7 @@ fn behind(out: &mut String, view: &View<'_>) {
     let index = exchange.legs.iter().position(|leg| leg.column == Column::Tls13);
     let entry = index.and_then(|index| observed.behind.get(index)?.as_ref()).map(|kept| &kept.entry);
     let server = entry.and_then(|entry| entry.server.as_deref()).unwrap_or_default();
-    card(out, "behind", &format!("{} {server}", w.behind), w.behind_lead);
+    card(out, "behind", &format!("{} \u{2192} {server}", w.behind), w.behind_lead);
     match entry.and_then(|entry| entry.forwarded.as_ref()) {
         Some(head) => {
             let _ = write!(
@@ -183,19 +178,18 @@ fn card(out: &mut String, class: &str, title: &str, lead: &str) {
     let _ = write!(out, "<article class=\"card {class}\"><h3>{}</h3><p>{lead}</p>\n", escape(title));
 }
 
-/// How much of the wire can be read.
+/// How much of what is meant for the two ends can be read on the way.
 fn meter(out: &mut String, view: &View<'_>, clear: u64, total: u64) {
     let w = view.words;
     let share = if total == 0 { 0.0 } else { clear as f64 * 100.0 / total as f64 };
     let _ = write!(
         out,
         "<svg class=\"meter\" viewBox=\"0 0 100 6\" preserveAspectRatio=\"none\" aria-hidden=\"true\"><rect class=\"s\" width=\"100\" height=\"6\"/>\
-         <rect class=\"c\" width=\"{share:.1}\" height=\"6\"/></svg><p class=\"count\"><b>{}</b> {} {} {} {}</p>\n",
+         <rect class=\"c\" width=\"{share:.1}\" height=\"6\"/></svg><p class=\"count\"><b>{}</b> {} {} {}</p>\n",
         grouped(clear),
         w.of,
         grouped(total),
-        w.bytes,
-        w.readable
+        w.content
     );
 }
 

@@ -24,9 +24,9 @@ pub(in super::super) static EN: Words = Words {
     behind_lead: "TLS ends at the proxy. From here the request is plain again, so this hop belongs on a network you trust. \
         X-Forwarded-Proto tells the app how its client came.",
     not_behind: "No server got this request.",
-    readable: "readable",
     of: "of",
     bytes: "bytes",
+    content: "bytes of the request and the answer can be read",
     same_request: "The same request and answer, as they cross this wire:",
     in_clear: "Still in clear:",
     clear_name: "server name",
@@ -49,6 +49,7 @@ pub(in super::super) static EN: Words = Words {
     slider: "Round-trip time",
     way: "way",
     trips: "round trips",
+    trips_unit: "round trips",
     wire_bytes: "bytes on the wire",
     handshake_cpu: "handshake CPU",
     at: "at",

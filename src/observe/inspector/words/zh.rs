@@ -24,9 +24,9 @@ pub(in super::super) static ZH: Words = Words {
     behind_lead: "TLS 在代理处终止，从这里开始请求又是明文，所以这一跳应当在可信的网络里。X-Forwarded-Proto 告诉应用客户端\
         是怎么来的。",
     not_behind: "没有服务器收到这个请求。",
-    readable: "可读",
     of: "/",
     bytes: "字节",
+    content: "字节的请求与响应内容可读",
     same_request: "同样的请求和响应，在这条线路上的样子：",
     in_clear: "仍是明文的部分：",
     clear_name: "服务器名",
@@ -46,6 +46,7 @@ pub(in super::super) static ZH: Words = Words {
     slider: "往返时间",
     way: "方式",
     trips: "往返次数",
+    trips_unit: "次往返",
     wire_bytes: "线路上的字节",
     handshake_cpu: "握手 CPU 时间",
     at: "往返",
