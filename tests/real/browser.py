@@ -8,7 +8,8 @@ import sys
 import tempfile
 
 # Selenium imports a package `websocket`; the suite of that name in this folder must not stand for it.
-sys.path[:], own = [path for path in sys.path if pathlib.Path(path or ".").resolve() != pathlib.Path(__file__).resolve().parent], sys.path[:]
+own = sys.path[:]
+sys.path[:] = [path for path in own if pathlib.Path(path or ".").resolve() != pathlib.Path(__file__).resolve().parent]
 from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
