@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::config::diagnostics::{Diagnostic, Severity};
 use crate::config::{Config, SiteTls, Upstream};
 use crate::filter::door::HttpsDoor;
+use crate::filter::error_pages::{Fallback, Pages};
 use crate::filter::{self, Chain, Chains};
 use crate::inspect::Recorder;
 use crate::route::Router;
@@ -33,6 +34,8 @@ pub struct Snapshot {
     pub warnings: Vec<Diagnostic>,
     /// Of each site's routes: their filters, where there are any.
     pub chains: Chains,
+    /// The error pages where no route is met.
+    pub fallback: Fallback,
     /// Where the demonstration's backend listens, when a site uses it.
     pub builtin: Option<SocketAddr>,
     /// Of each upstream: the places of `max_requests`.
@@ -45,7 +48,7 @@ impl Snapshot {
     /// Opens everything a config names. `bound` is the port the first TLS listener really has, known after binding.
     ///
     /// # Errors
-    /// Every problem with certificates, keys and users' files.
+    /// Every problem with certificates, keys, users' files and error pages.
     pub fn build(
         config: Config,
         dev: &DevAuthority,
@@ -84,7 +87,7 @@ impl Snapshot {
             SiteTls::Off | SiteTls::Acme | SiteTls::Files(_) => false,
         });
         let dev: Vec<bool> = dev.collect();
-        let (chains, mut problems) = chains(&config, &dev);
+        let (chains, fallback, mut problems) = chains(&config, &dev);
         let upstream_tls = upstream_tls(&config, &mut problems);
         let gate = |upstream: &Upstream| {
             upstream.max_requests.map(|limits| Arc::new(Gate::new(limits, upstream.servers.len())))
@@ -101,6 +104,7 @@ impl Snapshot {
             upstream_tls,
             warnings,
             chains,
+            fallback,
             builtin,
             gates,
             recorder,
@@ -112,6 +116,14 @@ impl Snapshot {
     /// The filters of a route.
     pub fn chain(&self, site: usize, route: usize) -> Option<&Chain> {
         self.chains.get(site)?.get(route)?.as_deref()
+    }
+
+    /// What browsers are shown for an error on a route, or on a site or host where none was met.
+    pub fn error_pages(&self, site: Option<usize>, route: Option<usize>) -> Option<&Pages> {
+        match (site, route) {
+            (Some(site), Some(route)) => self.chain(site, route)?.error_pages(),
+            (site, _) => self.fallback.of(site),
+        }
     }
 
     /// Upstreams that are the same as in the last generation keep its places: requests of both count.
@@ -146,7 +158,7 @@ fn upstream_tls(config: &Config, problems: &mut Vec<Diagnostic>) -> Vec<Option<C
 }
 
 /// The filters of each site's routes, and the problems with what they need.
-fn chains(config: &Config, dev: &[bool]) -> (Chains, Vec<Diagnostic>) {
+fn chains(config: &Config, dev: &[bool]) -> (Chains, Fallback, Vec<Diagnostic>) {
     let mut shared = filter::Shared::default();
     let mut problems: Vec<Diagnostic> = Vec::new();
     let mut chains = Vec::with_capacity(config.sites.len());
@@ -164,7 +176,14 @@ fn chains(config: &Config, dev: &[bool]) -> (Chains, Vec<Diagnostic>) {
         };
         chains.push(site.routes.iter().map(build).collect());
     }
-    (chains, problems)
+    // What is wrong with a file of a site was said with its routes.
+    let fallback = shared.fallback(config).unwrap_or_else(|problem| {
+        if !problems.iter().any(|said| said.origin == problem.origin) {
+            problems.push(*problem);
+        }
+        Fallback::default()
+    });
+    (chains, fallback, problems)
 }
 
 /// What one worker serves from.

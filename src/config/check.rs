@@ -6,6 +6,7 @@
 
 mod acme;
 mod actions;
+mod error_pages;
 mod filters;
 mod globals;
 mod headers;
@@ -41,7 +42,8 @@ pub(super) fn check(root: &Table, sources: &Sources, out: &mut Vec<Diagnostic>) 
         .and_then(|p| u16::try_from(p).ok());
     let tls = checker.tls(root.table("tls").unwrap_or(&empty));
     let dev_ca = checker.dev_ca(root.table("dev_ca").unwrap_or(&empty));
-    let (defaults, sites, upstreams) = checker.sites(root);
+    let error_pages = root.table("defaults").and_then(|table| checker.error_pages(table)).flatten();
+    let (defaults, sites, upstreams) = checker.sites(root, &error_pages);
     checker.doors(root, &listeners, public_https_port, &sites);
     let acme = checker.acme(root, &listeners, &sites);
     let access_log = checker.access_log(root);
@@ -54,6 +56,7 @@ pub(super) fn check(root: &Table, sources: &Sources, out: &mut Vec<Diagnostic>) 
         dev_ca,
         acme,
         defaults,
+        error_pages,
         sites,
         upstreams,
         access_log,

@@ -68,6 +68,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("duplicate-server", "A server stands twice in one upstream; a greater share is `weight`."),
     ("empty-matcher", "A condition is an empty list, which no request meets."),
     ("env-not-set", "An environment variable is not set and has no default."),
+    ("error-page", "The file of an error page cannot be used."),
     ("file-not-read", "A file of ${file:...} cannot be read."),
     ("host-not-quoted", "Host names contain dots and must be quoted."),
     ("include-too-many", "More than 4096 files are included."),
@@ -90,6 +91,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("no-expectation", "A test expects nothing."),
     ("no-listener", "Every listener is off."),
     ("no-origins", "`cors` lets no origin in."),
+    ("no-pages", "`error_pages` names no page for any status."),
     ("no-protocol", "A listener speaks no protocol."),
     ("no-servers", "An upstream has no server."),
     ("no-sites", "The config has no site."),
@@ -157,15 +159,17 @@ mod tests {
     fn every_code_a_diagnostic_is_made_with_is_in_the_table_and_no_other() {
         let mut code = String::new();
         sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut code);
+        let mut missing = Vec::new();
         for make in ["Diagnostic::error(", "Diagnostic::warning("] {
             for (at, _) in code.match_indices(make) {
                 let argument = code[at + make.len()..].trim_start();
                 let Some(literal) = argument.strip_prefix('"').and_then(|rest| rest.split('"').next()) else {
                     continue;
                 };
-                assert!(meaning(literal).is_some(), "{literal} is missing in src/config/codes.rs");
+                missing.extend(meaning(literal).is_none().then_some(literal));
             }
         }
+        assert!(missing.is_empty(), "missing in src/config/codes.rs: {missing:?}");
         for (name, meaning) in CODES {
             assert!(code.contains(&format!("\"{name}\"")), "{name} is in the table and nobody says it");
             assert!(meaning.len() > 10 && !meaning.contains('|'), "{name}");

@@ -61,6 +61,8 @@ pub struct Config {
     pub acme: Option<Acme>,
     /// What holds before a site is known.
     pub defaults: Defaults,
+    /// The error pages for a host that no site answers for.
+    pub error_pages: Option<Arc<ErrorPages>>,
     /// Sites in file order.
     pub sites: Vec<Site>,
     /// Named upstreams first, then one for each distinct `proxy` target. [`Action::Forward`] indexes this list.
@@ -254,6 +256,12 @@ pub struct Server {
     /// `None`: one per core.
     pub workers: Option<usize>,
     pub shutdown_grace: Duration,
+    /// How long health checks say that the end is near before it begins; `None`: not at all.
+    pub shutdown_delay: Option<Duration>,
+    /// Changed config files are served by themselves.
+    pub watch_config: bool,
+    /// How long what has begun before an upgrade may go on.
+    pub generation_grace: Duration,
     /// `None`: from RLIMIT_NOFILE.
     pub max_connections: Option<usize>,
 }

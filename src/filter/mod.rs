@@ -10,6 +10,7 @@ pub mod challenge;
 mod compress;
 mod cors;
 pub mod door;
+pub mod error_pages;
 mod forward_auth;
 pub mod headers;
 mod hsts;
@@ -27,10 +28,11 @@ use std::sync::Arc;
 use self::access::Access;
 use self::basic_auth::BasicAuth;
 use self::cors::Grant;
+use self::error_pages::{Fallback, Pages};
 use self::rate_limit::{Limiter, Standing};
 pub use self::trace::{Step, Trace};
 use crate::config::diagnostics::Diagnostic;
-use crate::config::{Coding, Cors, Filters, ForwardAuth, Timeouts};
+use crate::config::{Coding, Config, Cors, ErrorPages, Filters, ForwardAuth, Timeouts};
 use crate::error::Why;
 use crate::http::headers::Client;
 use crate::http::{ConnInfo, Response};
@@ -48,6 +50,7 @@ pub struct Chain {
     forward_auth: Option<Arc<ForwardAuth>>,
     compress: Box<[Coding]>,
     hsts: Option<Box<str>>,
+    error_pages: Option<Arc<Pages>>,
 }
 
 /// Of each site's routes: their chains.
@@ -59,6 +62,34 @@ pub type Chains = Vec<Vec<Option<Box<Chain>>>>;
 pub struct Shared {
     limiters: HashMap<usize, Arc<Limiter>>,
     users: HashMap<usize, Arc<BasicAuth>>,
+    pages: HashMap<usize, Arc<Pages>>,
+}
+
+impl Shared {
+    /// The pages of a place in the config.
+    ///
+    /// # Errors
+    /// A file cannot be used.
+    fn pages(&mut self, rules: Option<&Arc<ErrorPages>>) -> Result<Option<Arc<Pages>>, Box<Diagnostic>> {
+        let Some(rules) = rules else { return Ok(None) };
+        let place = Arc::as_ptr(rules) as usize;
+        let pages = match self.pages.get(&place) {
+            Some(pages) => pages.clone(),
+            None => Arc::new(Pages::open(rules)?),
+        };
+        self.pages.insert(place, pages.clone());
+        Ok(Some(pages))
+    }
+
+    /// The pages that hold where no route was met.
+    ///
+    /// # Errors
+    /// A file cannot be used.
+    pub fn fallback(&mut self, config: &Config) -> Result<Fallback, Box<Diagnostic>> {
+        let no_site = self.pages(config.error_pages.as_ref())?;
+        let sites = config.sites.iter().map(|site| self.pages(site.error_pages.as_ref()));
+        Ok(Fallback { sites: sites.collect::<Result<_, _>>()?, no_site })
+    }
 }
 
 /// A request on its way in.
@@ -96,7 +127,7 @@ impl Chain {
     /// development CA.
     ///
     /// # Errors
-    /// A users' file cannot be used.
+    /// A users' file or an error page cannot be used.
     pub fn build(
         filters: &Filters,
         host: &str,
@@ -127,6 +158,7 @@ impl Chain {
             forward_auth: filters.forward_auth.clone(),
             compress: filters.compress.clone().into(),
             hsts: filters.hsts.as_ref().filter(|_| hsts::fits(host, dev)).map(hsts::value),
+            error_pages: shared.pages(filters.error_pages.as_ref())?,
         };
         Ok((!chain.is_empty()).then(|| Box::new(chain)))
     }
@@ -139,6 +171,12 @@ impl Chain {
             && self.forward_auth.is_none()
             && self.compress.is_empty()
             && self.hsts.is_none()
+            && self.error_pages.is_none()
+    }
+
+    /// What browsers are shown for an error.
+    pub fn error_pages(&self) -> Option<&Pages> {
+        self.error_pages.as_deref()
     }
 
     /// The way in.

@@ -8,7 +8,7 @@ mod inspected;
 mod record;
 mod tally;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use self::access_log::AccessLog;
@@ -30,6 +30,8 @@ pub struct Proxy {
     view: RefCell<Rc<View>>,
     log: RefCell<Option<AccessLog>>,
     tally: Tally,
+    /// What a health check is told.
+    ready: Cell<bool>,
 }
 
 impl Handler for Proxy {
@@ -41,7 +43,11 @@ impl Handler for Proxy {
             Ok(response) => response,
             Err(Stop { why, fields }) => {
                 record.why = Some(why);
-                let mut response = respond::error(why, Format::of(&request.head.fields), &record.request_id());
+                let (format, id) = (Format::of(&request.head.fields), record.request_id());
+                let mut response = respond::error(why, format, &id);
+                if let (Format::Html, Some(pages)) = (format, view.snapshot.error_pages(record.site, record.route)) {
+                    pages.show(why, &id, &mut response);
+                }
                 fields.iter().for_each(|field| response.fields.push(field.name, field.value));
                 response
             }
@@ -65,7 +71,7 @@ impl Handler for Proxy {
 
 impl Proxy {
     pub fn new(view: Rc<View>, log: Option<AccessLog>) -> Proxy {
-        Proxy { view: RefCell::new(view), log: RefCell::new(log), tally: Tally::default() }
+        Proxy { view: RefCell::new(view), log: RefCell::new(log), tally: Tally::default(), ready: Cell::new(true) }
     }
 
     /// Puts a generation in place: requests that begin after this meet it.
@@ -77,6 +83,11 @@ impl Proxy {
     /// The generation that new requests meet. A request keeps its own to its end.
     pub fn view(&self) -> Rc<View> {
         self.view.borrow().clone()
+    }
+
+    /// Health checks are told to look elsewhere; requests are served as before.
+    pub fn not_ready(&self) {
+        self.ready.set(false);
     }
 
     /// What has been answered so far.
@@ -92,7 +103,8 @@ impl Proxy {
         met: &mut Met<'v>,
     ) -> Result<Response, Stop> {
         if is_health_check(&request.conn, &request.head) {
-            return Ok(respond::own(200, "text/plain; charset=utf-8", "ready\n".into()));
+            let (status, word) = if self.ready.get() { (200, "ready\n") } else { (503, "stopping\n") };
+            return Ok(respond::own(status, "text/plain; charset=utf-8", word.into()));
         }
         if let Some(challenges) = &view.snapshot.challenges
             && let Some(response) = challenge::answer(challenges, &request.conn, &request.head)
@@ -120,7 +132,13 @@ impl Proxy {
             }
         }
         let mut response = match act(view, &entry, &request.conn, &mut request.head, record)? {
-            Outcome::Forward(cluster) => forward::forward(cluster, entry.route, request, record).await?,
+            Outcome::Forward(cluster) => {
+                let mut response = forward::forward(cluster, entry.route, request, record).await?;
+                if let Some(pages) = met.chain.and_then(Chain::error_pages) {
+                    pages.replace(&request.head.fields, || record.request_id(), &mut response);
+                }
+                response
+            }
             Outcome::Own(response) => response,
         };
         finish(&entry, &request.conn, &request.head, &mut response, record);

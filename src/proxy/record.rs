@@ -24,6 +24,9 @@ pub(super) struct Record {
     pub would_refuse: Option<Why>,
     /// Where no route was met: the path of the site's route that is nearest.
     pub nearest: Option<String>,
+    /// Whose request it is, by their places in the config.
+    pub site: Option<usize>,
+    pub route: Option<usize>,
     id: OnceCell<String>,
     /// Nothing below is gathered when nobody reads it.
     details: Option<Box<Details>>,
@@ -71,7 +74,16 @@ impl Record {
                 client: None,
             })
         });
-        Record { why: None, would_refuse: None, nearest: None, id: OnceCell::new(), details, inspected: None }
+        Record {
+            why: None,
+            would_refuse: None,
+            nearest: None,
+            site: None,
+            route: None,
+            id: OnceCell::new(),
+            details,
+            inspected: None,
+        }
     }
 
     pub fn attempt(&mut self, endpoint: &Endpoint) {
@@ -163,6 +175,7 @@ impl Record {
 
 impl Witness for Record {
     fn lost(&mut self, view: &View, asked: &Asked<'_>, why: Why) {
+        self.site = view.router.site(asked.host).map(|(site, _)| site);
         if why == Why::RouteNoRoute && self.details.is_some() {
             let nearest = view.router.nearest(asked);
             let route = nearest.and_then(|(site, route)| view.snapshot.config.sites.get(site)?.routes.get(route));
@@ -174,6 +187,7 @@ impl Witness for Record {
         if let Some(inspected) = &mut self.inspected {
             inspected.meet(found);
         }
+        (self.site, self.route) = (Some(found.site), Some(found.route));
         if let Some(details) = &mut self.details {
             details.found = Some(found);
         }

@@ -1,91 +1,150 @@
-"""A headless Chromium for the suites: its own profile, nothing asked of the network, its console and requests kept."""
+"""Web applications in a real browser, over HTTPS: Django and Flask on a site of their own and below a stripped prefix, and
+a development server whose WebSocket reloads the page."""
 
-import base64
-import json
+import hashlib
+import os
 import pathlib
-import shutil
 import sys
 import tempfile
+import unittest
+import urllib.parse
 
-# Selenium imports a package `websocket`; the suite of that name in this folder must not stand for it.
-own = sys.path[:]
-sys.path[:] = [path for path in own if pathlib.Path(path or ".").resolve() != pathlib.Path(__file__).resolve().parent]
-from selenium import webdriver
-from selenium.webdriver.chrome.options import Options
-from selenium.webdriver.chrome.service import Service
+import support
+from webdriver import Browser
 
-sys.path[:] = own
+APPS = support.ROOT / "tests/real/apps"
+PLACES = {"site": ("django.localhost", ""), "prefix": ("office.localhost", "/office")}
+PASSWORD = "a password of the test"
 
-FLAGS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-    "--hide-scrollbars",
-]
+SITES = """
+[sites."django.localhost"]
+proxy = "DJANGO"
+
+[sites."office.localhost"]
+respond = { body = "nothing of Django is here\\n" }
+[[sites."office.localhost".routes]]
+path = "/office/*"
+strip_prefix = "/office"
+proxy = "MOUNTED"
+
+[sites."flask.localhost"]
+respond = { body = "nothing of Flask is here\\n" }
+[[sites."flask.localhost".routes]]
+path = "/shop/*"
+strip_prefix = "/shop"
+proxy = "FLASK"
+"""
 
 
-class Browser:
-    """One browser. `script=False` turns scripts of pages off."""
+def every_place(test):
+    """Run a test on the site of its own and below the prefix, a sub-test each."""
 
-    def __init__(self, script=True, width=1280, height=900, language="en-US,en", dark=False):
-        self.profile = tempfile.mkdtemp(prefix="vestibule-chromium-")
-        options = Options()
-        options.binary_location = "/usr/bin/chromium"
-        flags = [*FLAGS, f"--user-data-dir={self.profile}", f"--window-size={width},{height}"]
-        for flag in flags:
-            options.add_argument(flag)
-        preferences = {"intl.accept_languages": language}
-        if not script:
-            preferences["profile.managed_default_content_settings.javascript"] = 2
-        options.add_experimental_option("prefs", preferences)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-        self.driver = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
-        self.driver.set_page_load_timeout(60)
-        self.driver.set_script_timeout(30)
-        self.size(width, height, dark)
+    def run(self):
+        for place, (host, prefix) in PLACES.items():
+            with self.subTest(place=place):
+                test(self, f"https://{host}:{self.proxy.https}{prefix}")
 
-    def size(self, width, height, dark=False):
-        self.cdp("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.cdp("Emulation.setEmulatedMedia", features=[scheme])
+    return run
 
-    def cdp(self, command, **parameters):
-        return self.driver.execute_cdp_cmd(command, parameters)
 
-    def run(self, script, *arguments):
-        return self.driver.execute_script(script, *arguments)
-
-    def open(self, url):
-        self.driver.get(url)
-
-    def complaints(self):
-        """What the console says: errors and warnings."""
-        return [entry for entry in self.driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
-
-    def asked(self):
-        """The addresses that pages have asked for."""
-        events = (json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance"))
-        return [
-            event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"
+class InTheBrowser(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.work = pathlib.Path(tempfile.mkdtemp(prefix="vestibule-browser-"))
+        cls.addClassCleanup(support.shutil.rmtree, cls.work, ignore_errors=True)
+        env = {"DJANGO_DATABASE": str(cls.work / "db.sqlite3"), "PYTHONDONTWRITEBYTECODE": "1"}
+        run = support.command([sys.executable, "django_site.py", "prepare"], cwd=APPS, env={**os.environ, **env})
+        cls.assertEqual(cls(), run.returncode, 0, run.stderr)
+        sites = SITES
+        table = [
+            ("DJANGO", "django_site:application", env),
+            ("MOUNTED", "django_site:application", {**env, "DJANGO_PREFIX": "/office"}),
+            ("FLASK", "flask_site:app", env),
         ]
+        started = []
+        for word, application, variables in table:
+            port = support.free_port()
+            command = [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--threads", "16"]
+            command += ["--forwarded-allow-ips", "127.0.0.1", application]
+            server = support.Process(command, cwd=APPS, env=variables)
+            cls.addClassCleanup(server.stop)
+            started.append((port, server))
+            sites = sites.replace(word, f"127.0.0.1:{port}")
+        for port, server in started:
+            support.wait_for_port(port, server)
+        cls.proxy = support.Proxy(sites, '[access_log]\nformat = "json"\n')
+        cls.addClassCleanup(cls.proxy.close)
+        cls.browser = Browser(cls.proxy.ca(), cls.work)
+        cls.addClassCleanup(cls.browser.close)
 
-    def screenshot(self, path, whole=True):
-        shot = self.cdp("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(base64.b64decode(shot["data"]))
+    def setUp(self):
+        self.browser.console()
 
-    def close(self):
-        self.driver.quit()
-        shutil.rmtree(self.profile, ignore_errors=True)
+    def assert_clean(self):
+        """The console has no error: every style, script and image came, and none from another scheme."""
+        errors = [line for line in self.browser.console() if "favicon.ico" not in line]
+        self.assertEqual(errors, [])
 
-    def __enter__(self):
-        return self
+    @every_place
+    def test_a_login_to_the_admin_of_django(self, base):
+        browser = self.browser
+        browser.open(f"{base}/admin/")
+        path = urllib.parse.urlsplit(base).path
+        self.assertEqual(browser.url(), f"{base}/admin/login/?next={path}/admin/")
+        self.assertEqual(browser.protocol(), "h2")
+        browser.type("#id_username", "joe")
+        browser.type("#id_password", PASSWORD)
+        browser.click("input[type=submit]")
+        browser.wait_for_text("#user-tools", "JOE")
+        self.assertEqual(browser.url(), f"{base}/admin/")
+        cookies = {cookie["name"]: cookie["secure"] for cookie in browser.cookies()}
+        self.assertEqual(cookies, {"csrftoken": True, "sessionid": True})
+        # A second form, with the token of the session, and the redirect after it.
+        browser.open(f"{base}/admin/auth/group/add/")
+        browser.type("#id_name", f"group of {base}")
+        browser.click("input[name=_save]")
+        browser.wait_for_text(".messagelist", "was added successfully")
+        self.assertEqual(browser.url(), f"{base}/admin/auth/group/")
+        self.assert_clean()
 
-    def __exit__(self, *_):
-        self.close()
+    @every_place
+    def test_a_file_is_uploaded_from_a_form(self, base):
+        file = self.work / "large file.bin"
+        file.write_bytes(os.urandom(8 << 20))
+        self.browser.open(f"{base}/upload/")
+        self.browser.type("#file", file)
+        self.browser.click("#send")
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        self.browser.wait_for_text("#got", f"large file.bin {digest}")
+        self.assert_clean()
+
+    @every_place
+    def test_a_chat_over_server_sent_events(self, base):
+        browser = self.browser
+        browser.open(f"{base}/chat/")
+        support.wait_until(lambda: browser.title() == "open", "the stream of events is open")
+        for word in ("first", "second"):
+            browser.type("#text", word)
+            browser.click("#say")
+            browser.wait_for_text("#said", word)
+        self.assert_clean()
+
+    def test_flask_below_a_prefix(self):
+        browser, base = self.browser, f"https://flask.localhost:{self.proxy.https}/shop"
+        browser.open(f"{base}/")
+        browser.type("#who-field", "ann")
+        browser.click("#go")
+        browser.wait_for_text("#who", "ann")
+        self.assertEqual(browser.url(), f"{base}/")
+        ask = "const r = new XMLHttpRequest(); r.open('GET', 'facts', false); r.send(); return JSON.parse(r.response)"
+        facts = browser.script(ask)
+        self.assertEqual(facts, {"url": f"{base}/facts", "root": f"{base}/", "address": "127.0.0.1", "secure": True})
+        self.assert_clean()
+
+    def test_the_plain_door_leads_to_https(self):
+        self.browser.open(f"http://django.localhost:{self.proxy.http}/upload/")
+        self.assertEqual(self.browser.url(), f"https://django.localhost:{self.proxy.https}/upload/")
+
+
+if __name__ == "__main__":
+    support.main()

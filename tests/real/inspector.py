@@ -8,7 +8,7 @@ import unittest
 
 import support
 from backends import FunctionServer
-from browser import Browser
+from chromium import Browser
 from rawhttp import Client
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys

@@ -1,7 +1,7 @@
 //! The keys of the config language, table by table, in the order a reader meets them.
 
 use super::Kind::{Bool, Choice, Duration, Integer, List, Map, OneOf, Size, Text};
-use super::sites::SITE;
+use super::sites::{ERROR_PAGES, SITE};
 use super::{Key, Kind, Table};
 
 /// The version of the keys that were there from the beginning.
@@ -126,6 +126,7 @@ static DEFAULTS: Table = Table { other: None, keys: &[
     key("trusted_proxies", NETWORKS, "[]", "Networks whose forwarding headers are believed."),
     key("forwarded", FORWARDED, "'x-forwarded'", "Which forwarding headers a backend gets."),
     key("compress", COMPRESS, "false", "Response compression."),
+    key("error_pages", ERROR_PAGES, "", "Pages that browsers are shown for errors."),
     key("timeouts", Kind::Table(&TIMEOUTS), "", "Deadlines of a request."),
     key("limits", Kind::Table(&LIMITS), "", "Bounds of a request."),
 ] };
@@ -269,7 +270,7 @@ static TRACING: Table = Table { other: None, keys: &[
 
 #[rustfmt::skip]
 static ADMIN: Table = Table { other: None, keys: &[
-    key("socket", Text("a socket"), "'auto'", "The unix socket of status, reload and health."),
+    key("socket", Text("a socket"), "'auto'", "The unix socket of status, reload, upgrade and the like."),
     key("inspector", OneOf(&[OFF, Kind::Table(&INSPECTOR)]), "'off'", "The inspector: the traffic as a web page for this machine."),
 ] };
 
@@ -288,6 +289,9 @@ static STORE: Table = Table { other: None, keys: &[
 static SERVER: Table = Table { other: None, keys: &[
     key("workers", OneOf(&[count(1024), words(&["auto"])]), "'auto'", "Worker threads; \"auto\" is one per core."),
     key("shutdown_grace", DURATION, "'8s'", "How long requests may finish at the end."),
+    key("shutdown_delay", Kind::Duration { off: true }, "'off'", "How long health checks fail before the end begins."),
+    key("watch_config", Bool, "false", "Changed config files are read and served by themselves."),
+    key("generation_grace", DURATION, "'10m'", "How long what began before an upgrade may go on."),
     key("max_connections", OneOf(&[count(10_000_000), words(&["auto"])]), "'auto'", "Client connections; \"auto\" is from RLIMIT_NOFILE."),
 ] };
 
