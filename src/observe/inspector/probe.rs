@@ -22,6 +22,8 @@ const FRESH: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_secs(2);
 /// Sites whose observations are kept.
 const SITES: usize = 32;
+/// How long a page waits for the site it observes.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How long the records of our own requests may take from the workers to here.
 const ARRIVAL: Duration = Duration::from_millis(300);
 
@@ -75,8 +77,10 @@ impl Probes {
             trust.add(root, "the development CA");
         }
         trust.add_system();
-        let comparison =
-            compare::run(doors, vec![request], trust).await.map_err(|_| "the TLS library does not work")?;
+        let comparison = match tokio::time::timeout(PATIENCE, compare::run(doors, vec![request], trust)).await {
+            Ok(comparison) => comparison.map_err(|_| "the TLS library does not work")?,
+            Err(_) => return Err("the site did not answer in time"),
+        };
         let behind = behind(&comparison, ring).await;
         let observed = Rc::new(Observed { at: Instant::now(), comparison, behind });
         let mut known = self.known.borrow_mut();
