@@ -11,6 +11,7 @@ use crate::config::{Config, SiteTls, Upstream};
 use crate::filter::door::HttpsDoor;
 use crate::filter::error_pages::{Fallback, Pages};
 use crate::filter::{self, Chain, Chains};
+use crate::inspect::Recorder;
 use crate::route::Router;
 use crate::tls::{CertStore, Challenges, ClientTls, DevAuthority, Managed, Roots, is_local};
 use crate::upstream::{Cluster, Gate, Seal, Shared, Watched};
@@ -43,6 +44,8 @@ pub struct Snapshot {
     pub shared: Vec<Arc<Shared>>,
     /// Seals the cookies of `sticky`, where an upstream has it.
     pub seal: Option<Arc<Seal>>,
+    /// Where the inspector is on: where requests are told to it.
+    pub recorder: Option<Arc<Recorder>>,
 }
 
 impl Snapshot {
@@ -104,6 +107,7 @@ impl Snapshot {
         };
         let gates = config.upstreams.iter().map(gate).collect();
         let shared = config.upstreams.iter().map(|upstream| Arc::new(Shared::new(upstream, None))).collect();
+        let recorder = Recorder::build(&config).map(Arc::new);
         let challenges = certs.as_ref().and_then(|certs| certs.challenges().cloned());
         let warnings = Vec::new();
         let snapshot = Snapshot {
@@ -119,6 +123,7 @@ impl Snapshot {
             gates,
             shared,
             seal: None,
+            recorder,
             config,
         };
         (snapshot, problems)
@@ -154,6 +159,11 @@ impl Snapshot {
         filter::keep_counts((&self.config.sites, &mut self.chains), (&before.config.sites, &before.chains));
         if self.seal.is_some() && before.seal.is_some() {
             self.seal.clone_from(&before.seal);
+        }
+        if let (Some(recorder), Some(before)) = (&mut self.recorder, &before.recorder)
+            && let Some(recorder) = Arc::get_mut(recorder)
+        {
+            recorder.inherit(before);
         }
         for (upstream, shared) in self.config.upstreams.iter().zip(&mut self.shared) {
             let mut old = before.config.upstreams.iter().zip(&before.shared);

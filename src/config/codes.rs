@@ -75,6 +75,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("grpc-check", "A health check of gRPC needs servers that speak HTTP/2."),
     ("host-not-quoted", "Host names contain dots and must be quoted."),
     ("include-too-many", "More than 4096 files are included."),
+    ("inspector-not-local", "The inspector listens on an address of this machine alone."),
     ("key-mismatch", "A private key does not belong to its certificate."),
     ("key-not-found", "A key file does not exist."),
     ("key-readable", "A private key can be read by others."),

@@ -112,12 +112,13 @@ impl Job<'_> {
                     }
                 },
             };
+            record.forwarded(&outgoing);
             let ongoing =
                 Ongoing { in_flight, upload, deadline: &request.deadline, waits, interim: request.interim.as_ref() };
             match upstream::exchange(outgoing, channel, ongoing).await {
                 Ok(answer) => {
                     cluster.note_answer(&endpoint);
-                    record.answered();
+                    record.answered(&answer.head);
                     check_websocket(&request.head, &answer).map_err(|why| Broken { why, upload: None })?;
                     let mut response = response(answer, self.route);
                     if let Some(cookie) = cluster.set_cookie(&endpoint, &request.head, self.client.https) {

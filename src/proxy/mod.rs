@@ -4,6 +4,7 @@ pub mod access_log;
 mod buffer;
 mod decide;
 pub mod forward;
+mod inspected;
 mod record;
 mod tally;
 
@@ -36,7 +37,7 @@ pub struct Proxy {
 impl Handler for Proxy {
     async fn handle(&self, mut request: Request) -> Response {
         let view = self.view();
-        let mut record = Record::begin(self.log.borrow().as_ref(), &request);
+        let mut record = Record::begin(self.log.borrow().as_ref(), &view.snapshot, &request);
         let mut met = Met::default();
         let mut response = match self.answer(&view, &mut request, &mut record, &mut met).await {
             Ok(response) => response,

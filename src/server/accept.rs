@@ -19,8 +19,8 @@ use super::wrong_door;
 use crate::http::serve;
 use crate::http::wire::Wire;
 use crate::http::{ConnInfo, Shared};
-use crate::net::Io;
 use crate::net::proxy_protocol::Addresses;
+use crate::net::{Io, clock};
 use crate::proxy::Proxy;
 use crate::tls::{Acceptor, HandshakeError, TlsFacts};
 
@@ -141,6 +141,7 @@ async fn connection(tcp: TcpStream, peer: SocketAddr, door: Rc<Facts>, hall: Rc<
 }
 
 async fn serve_client(mut tcp: TcpStream, peer: SocketAddr, door: &Facts, shared: &Rc<Shared<Proxy>>) {
+    let accepted = clock::now();
     let Some(ends) = ends(&mut tcp, peer, door, shared).await else { return };
     let established = match &door.acceptor {
         None => Some((Io::Tcp(tcp), None)),
@@ -155,7 +156,11 @@ async fn serve_client(mut tcp: TcpStream, peer: SocketAddr, door: &Facts, shared
         }
     };
     if let Some((io, tls)) = established {
-        let conn = Rc::new(ConnInfo::new(ends.source, ends.destination, door.index, tls));
+        let mut conn = ConnInfo::new(ends.source, ends.destination, door.index, tls);
+        if conn.tls.is_some() {
+            conn.handshake = clock::now() - accepted;
+        }
+        let conn = Rc::new(conn);
         serve::connection(Wire::new(io), conn, shared, door.protocols).await;
     }
 }

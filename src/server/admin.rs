@@ -9,8 +9,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -25,6 +27,7 @@ use crate::http::wire::Wire;
 use crate::http::{ConnInfo, Handler, Request, Response, Settings, Shared};
 use crate::message::Method;
 use crate::net::Io;
+use crate::snapshot::Snapshot;
 
 /// Questions that may wait for the control thread.
 const QUEUE: usize = 16;
@@ -71,6 +74,8 @@ pub(super) enum Question {
     DryRun,
     /// What would happen to a request.
     Explain(Box<explain::Asked>),
+    /// What the inspector shows.
+    Look,
     /// A reload that is undone after this time unless it is confirmed.
     Trial(Duration),
     Confirm,
@@ -114,6 +119,40 @@ pub(super) enum Reply {
     Done(String),
     /// What stands in the way; nothing was changed.
     Refused(String),
+    Seen(Box<Seen>),
+}
+
+/// What the inspector sees of the process.
+pub struct Seen {
+    pub snapshot: Arc<Snapshot>,
+    /// As `vestibule status --json` shows it.
+    pub status: serde_json::Value,
+    /// Index of the listener, and the address it has.
+    pub doors: Vec<(usize, SocketAddr)>,
+    /// The root of the development CA, where it is in use.
+    pub dev_root: Option<CertificateDer<'static>>,
+}
+
+/// Asks the control thread, from any thread.
+#[derive(Clone)]
+pub struct Asker(pub(super) mpsc::Sender<Ask>);
+
+impl Asker {
+    /// What the process looks like now; `None` when it ends.
+    pub async fn look(&self) -> Option<Seen> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(Ask { question: Question::Look, reply }).await.ok()?;
+        match answer.await.ok()? {
+            Reply::Seen(seen) => Some(*seen),
+            _ => None,
+        }
+    }
+}
+
+/// The questions of the administration socket and of the inspector, in one queue.
+pub(super) fn questions() -> (Asker, mpsc::Receiver<Ask>) {
+    let (asks, questions) = mpsc::channel(QUEUE);
+    (Asker(asks), questions)
 }
 
 /// The open socket; dropping it removes the file.
@@ -186,12 +225,11 @@ impl AdminSocket {
         let _ = tokio::time::timeout(Duration::from_secs(1), gone).await;
     }
 
-    /// Serves until the socket is left or dropped. Questions come out of the returned queue.
-    pub fn serve(&self) -> io::Result<mpsc::Receiver<Ask>> {
-        let (asks, questions) = mpsc::channel(QUEUE);
+    /// Serves until the socket is left or dropped. Questions go into the queue.
+    pub fn serve(&self, asks: mpsc::Sender<Ask>) -> io::Result<()> {
         let listener = UnixListener::from_std(self.listener.try_clone()?)?;
         self.accepting.replace(Some(tokio::task::spawn_local(accept(listener, asks, self.open.clone()))));
-        Ok(questions)
+        Ok(())
     }
 }
 
@@ -245,7 +283,7 @@ impl Admin {
             Ok(Reply::Json(text)) => respond::own(200, "application/json", text.into()),
             Ok(Reply::Done(text)) => respond::own(200, TEXT, text.into()),
             Ok(Reply::Refused(text)) => respond::own(422, TEXT, text.into()),
-            Err(_) => respond::own(503, TEXT, "stopping\n".into()),
+            Ok(Reply::Seen(_)) | Err(_) => respond::own(503, TEXT, "stopping\n".into()),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use tokio::sync::mpsc;
 
-use super::admin::{AdminSocket, Question, Reply, socket_path};
+use super::admin::{AdminSocket, Question, Reply, Seen, socket_path};
 use super::build::{acceptors, build, generation, open_log, site_names, text};
 use super::changes::Changes;
 use super::inherited::Inherited;
@@ -150,6 +150,7 @@ impl Control {
     pub async fn answer(&mut self, question: Question) -> Reply {
         let outcome = match question {
             Question::Status => return Reply::Json(self.status().await),
+            Question::Look => return Reply::Seen(Box::new(self.look().await)),
             Question::Reload => self.reload(None),
             Question::Trial(limit) => self.reload(Some(limit)),
             Question::DryRun => self.dry_run().await,
@@ -237,6 +238,16 @@ impl Control {
         status::json(&facts, &reports)
     }
 
+    async fn look(&self) -> Seen {
+        Seen {
+            snapshot: self.snapshot.clone(),
+            // It is JSON that this process has just written.
+            status: serde_json::from_str(&self.status().await).unwrap_or_default(),
+            doors: self.doors.iter().map(|door| (door.listener, door.local)).collect(),
+            dev_root: self.dev.root(),
+        }
+    }
+
     /// Opens the access log's file anew, after something has moved the old one.
     pub fn reopen_log(&self) {
         match &self.writer {
@@ -278,6 +289,9 @@ impl Control {
             true => (self.log.as_ref().map(|log| log.with_sites(site_names(&snapshot.config))), None),
             false => open_log(&snapshot.config).map_err(|error| render(&error))?,
         };
+        if snapshot.config.admin.inspector != self.snapshot.config.admin.inspector {
+            tracing::warn!("admin.inspector has changed: the page itself opens, moves or closes with a restart");
+        }
         let new_log = snapshot.config.access_log != self.snapshot.config.access_log;
         let old = Kept {
             generation: self.generation,

@@ -32,10 +32,12 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use self::admin::socket_path;
+pub use self::admin::{Asker, Seen, socket_path};
 use self::control::Control;
 pub use self::control::Source;
 pub use self::inherited::Inherited;
+use tokio::sync::mpsc;
+
 use crate::config::{BindAddress, Config, Diagnostic, Loaded, Sources, UpstreamAddress};
 use crate::http::connections::Haste;
 use crate::net::listener::{self, BindError};
@@ -58,6 +60,8 @@ pub struct Bound {
     workers: usize,
     doors: Vec<BoundDoor>,
     inherited: Inherited,
+    asker: Asker,
+    questions: mpsc::Receiver<admin::Ask>,
 }
 
 /// One address that is listened on.
@@ -128,7 +132,8 @@ fn bind_for(config: &Config, mut inherited: Inherited, workers: usize) -> Result
         }
     }
     if errors.is_empty() {
-        return Ok(Bound { workers, doors, inherited });
+        let (asker, questions) = admin::questions();
+        return Ok(Bound { workers, doors, inherited, asker, questions });
     }
     let error = StartError::Bind(errors);
     inherited.refuse(&build::text(&error, &Sources::default()));
@@ -143,6 +148,16 @@ impl Bound {
     /// The address of each listener, in the config's order.
     pub fn addresses(&self) -> impl Iterator<Item = (usize, SocketAddr)> {
         self.doors.iter().map(|door| (door.listener, door.local))
+    }
+
+    /// For threads beside the workers that want to know how the process is, while it is served with a `serve`.
+    pub fn asker(&self) -> Asker {
+        self.asker.clone()
+    }
+
+    /// Sockets come from a process that still runs: what is not handed over may be in use by it.
+    pub fn takes_over(&self) -> bool {
+        self.inherited.is_given()
     }
 
     /// Serves until a signal ends it. `source` reads the configuration again, where there is one to read; `announce` runs
@@ -184,7 +199,7 @@ impl Bound {
         };
         tracing::debug!("started in {:?}", began.elapsed());
         announce(control.snapshot());
-        signals.serve(control, self.inherited);
+        signals.serve(control, self.inherited, (self.asker, self.questions));
         Ok(())
     }
 

@@ -46,7 +46,7 @@ impl Outgoing<'_> {
 
     /// Writes the head as canonical HTTP/1.1, whatever the client spoke: one Host, one framing field. `server` is the
     /// address in text.
-    pub(super) fn write(&self, out: &mut Vec<u8>, server: &str) {
+    pub fn write(&self, out: &mut Vec<u8>, server: &str) {
         let head = self.head;
         out.extend_from_slice(head.method.as_str().as_bytes());
         out.push(b' ');

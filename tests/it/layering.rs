@@ -15,6 +15,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("http", 4),
     ("acme", 4),
     ("upstream", 5),
+    ("inspect", 5),
     ("filter", 6),
     ("route", 7),
     ("snapshot", 8),

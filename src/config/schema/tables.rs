@@ -276,13 +276,13 @@ static TRACING: Table = Table { other: None, keys: &[
 #[rustfmt::skip]
 static ADMIN: Table = Table { other: None, keys: &[
     key("socket", Text("a socket"), "'auto'", "The unix socket of status, reload, upgrade and the like."),
-    later("inspector", OneOf(&[OFF, Kind::Table(&INSPECTOR)]), "'off'", "The inspector page."),
+    key("inspector", OneOf(&[OFF, Kind::Table(&INSPECTOR)]), "'off'", "The inspector: the traffic as a web page for this machine."),
 ] };
 
 #[rustfmt::skip]
 static INSPECTOR: Table = Table { other: None, keys: &[
     key("listen", Text("an address"), "'127.0.0.1:4480'", "The address of the page."),
-    key("capture", words(&["metadata", "full"]), "'metadata'", "What is kept of a request."),
+    key("capture", Choice { now: &["metadata"], later: &["full"] }, "'metadata'", "What is kept of a request: its heads, with secrets masked."),
 ] };
 
 #[rustfmt::skip]
