@@ -25,7 +25,8 @@ pub fn page(comparison: &Comparison) -> String {
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
          <title>vestibule compare</title>\n<style>{STYLE}</style>\n<h1>The same request, plain and encrypted</h1>\n\
          <p class=\"note\">Observed on sockets of this run. Red: anybody on the way can read it. Green: encrypted, named \
-         with the secrets of our own connection. TCP steps are derived from calls to the kernel.</p>\n"
+         with the secrets of our own connection. TCP steps have their sequence numbers where packets could be captured, else they \
+         are derived from calls to the kernel.</p>\n"
     );
     for exchange in &comparison.exchanges {
         push_exchange(&mut out, exchange);
@@ -94,7 +95,11 @@ fn push_leg(out: &mut String, leg: &Leg) {
                 format!("<span{class}>{}{size}</span>", escape(&item.name))
             })
             .collect();
-        let derived = if step.derived { " <span class=\"note\">derived</span>" } else { "" };
+        let derived = match &step.tcp {
+            Some(tcp) => format!(" <span class=\"note\">{} seq={} ack={}</span>", tcp.flags, tcp.seq, tcp.ack),
+            None if step.derived => " <span class=\"note\">derived</span>".into(),
+            None => String::new(),
+        };
         *out += &format!(
             "<li><span class=\"note\">{}</span><span>{arrow}</span><span>{}{derived}</span></li>\n",
             table::milliseconds(step.at),

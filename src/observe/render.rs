@@ -126,7 +126,8 @@ fn push_part(out: &mut String, part: &Readable, clear: bool, style: Style) {
 
 fn push_ladders(out: &mut String, exchange: &Exchange, style: Style) {
     for leg in &exchange.legs {
-        let heading = format!("Ladder, {} (client left, server right; * = derived)", leg.column.title());
+        let source = if leg.packets.is_empty() { "* = derived" } else { "packets as captured" };
+        let heading = format!("Ladder, {} (client left, server right; {source})", leg.column.title());
         *out += &format!("\n{}\n", style.paint(BOLD, &heading));
         for step in ladder::steps(leg) {
             push_step(out, &step, style);
@@ -149,7 +150,19 @@ fn push_step(out: &mut String, step: &Step, style: Style) {
         })
         .collect();
     let room = style.columns().saturating_sub(lead.len()).max(20);
-    let text = if names.is_empty() { "part of a message".into() } else { names.join(", ") };
+    let mut text = if names.is_empty() { "part of a message".into() } else { names.join(", ") };
+    if let Some(tcp) = &step.tcp {
+        if tcp.again {
+            text = "sent again".into();
+        }
+        text += &format!("  seq={}", tcp.seq);
+        if tcp.flags.ack {
+            text += &format!(" ack={}", tcp.ack);
+        }
+        if tcp.flags.syn {
+            text += &format!(" win={}", tcp.window);
+        }
+    }
     let sealed = !step.items.is_empty() && step.items.iter().all(|item| item.sealed);
     let indent = " ".repeat(lead.len());
     for (index, line) in words(&text, room).into_iter().enumerate() {
