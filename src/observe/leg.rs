@@ -29,7 +29,7 @@ use crate::net::tap::{Tap, Tape, Way};
 /// How long one column may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the kernel may take to settle the states of a closed connection.
-const SETTLING: Duration = Duration::from_millis(200);
+const SETTLING: Duration = Duration::from_secs(1);
 
 /// What TLS agreed on.
 #[derive(Debug, Clone)]
@@ -131,6 +131,8 @@ struct Running {
 /// Sends the request through one door. Failures are part of what is observed.
 pub(super) async fn run(column: Column, doors: Doors, request: &Request, tls: Option<&TlsClient>) -> Leg {
     let peer = if tls.is_some() { doors.https } else { doors.http };
+    // Without the privilege there are no packets, and TCP is derived.
+    let capture = Capture::start(peer.port()).ok();
     let began = Instant::now();
     let tape = || Rc::new(RefCell::new(Tape::new(began)));
     let mut running = Running {
@@ -159,8 +161,6 @@ pub(super) async fn run(column: Column, doors: Doors, request: &Request, tls: Op
         wire: tape(),
         clear: tape(),
     };
-    // Without the privilege there are no packets, and TCP is derived.
-    let capture = Capture::start(peer.port()).ok();
     match tokio::time::timeout(PATIENCE, exchange(&mut running, began, request, tls, capture.as_ref())).await {
         Ok(Ok(())) => {}
         Ok(Err(failure)) => running.leg.failure = Some(failure),
