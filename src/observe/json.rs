@@ -84,6 +84,7 @@ fn leg(leg: &Leg) -> Value {
         }),
         "tcp": {"captured": !leg.packets.is_empty(), "client": leg.tcp[0].as_ref().map(tcp_info),
             "server": leg.tcp[1].as_ref().map(tcp_info)},
+        "environ": leg.answer.as_ref().and_then(readable::environ),
         "close": close(leg, &leg.close),
     })
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::h2_frames;
 use super::leg::Leg;
 use super::packet::{self, Flags};
+use super::readable;
 use super::records::{Conversation, Message, Role};
 use super::request::Column;
 use crate::net::tap::Way;
@@ -49,7 +50,32 @@ pub struct Item {
 
 /// The rungs: one a packet where packets were captured, else one a flight, with the steps of TCP derived.
 pub fn steps(leg: &Leg) -> Vec<Step> {
-    if leg.packets.is_empty() { derived(leg) } else { captured(leg) }
+    let mut steps = if leg.packets.is_empty() { derived(leg) } else { captured(leg) };
+    if leg.answer.as_ref().is_some_and(|answer| readable::environ(answer).is_some()) {
+        call_of_wsgi(leg, &mut steps);
+    }
+    steps
+}
+
+/// What a WSGI server and its application say to each other between request and answer (PEP 3333): derived from the
+/// environ that came back.
+fn call_of_wsgi(leg: &Leg, steps: &mut Vec<Step>) {
+    let Some(first_byte) = leg.first_byte else { return };
+    // The packet was there a moment before it was read.
+    let before = |step: &&Step| step.way == Way::Sent && step.bytes > 0 && step.at <= first_byte;
+    let Some(request) = steps.iter().filter(before).map(|step| step.at).next_back() else { return };
+    let Some(place) = steps.iter().rposition(|step| step.at == request && step.bytes > 0) else { return };
+    let status = leg.answer.as_ref().map_or(0, |answer| answer.status);
+    let call = |way, text: String| {
+        let items = vec![item(&text)];
+        Step { at: request, way, items, bytes: 0, derived: true, tcp: None }
+    };
+    let calls = [
+        call(Way::Sent, "WSGI server calls application(environ, start_response)".into()),
+        call(Way::Received, format!("application calls start_response({status}, headers)")),
+        call(Way::Received, "application returns the body, piece by piece".into()),
+    ];
+    steps.splice(place + 1..place + 1, calls);
 }
 
 fn captured(leg: &Leg) -> Vec<Step> {

@@ -26,6 +26,7 @@ pub mod secrets;
 mod table;
 pub mod tcp_info;
 mod tls_client;
+pub mod topics;
 pub mod trips;
 pub mod trust;
 

@@ -27,8 +27,16 @@ impl Style {
         if self.color { format!("{code}{text}{RESET}") } else { text.to_string() }
     }
 
+    pub(super) fn bold(&self, text: &str) -> String {
+        self.paint(BOLD, text)
+    }
+
+    pub(super) fn dim(&self, text: &str) -> String {
+        self.paint(DIM, text)
+    }
+
     /// At least 80: narrower terminals wrap.
-    fn columns(&self) -> usize {
+    pub(super) fn columns(&self) -> usize {
         self.width.max(80)
     }
 }
@@ -56,6 +64,7 @@ pub fn text(comparison: &Comparison, style: Style) -> String {
         push_readable(&mut out, exchange, index == 0, style);
         if index == 0 {
             push_ladders(&mut out, exchange, style);
+            push_environ(&mut out, exchange, style);
         }
     }
     if let Some(identity) = table::identity(comparison) {
@@ -124,6 +133,22 @@ fn push_part(out: &mut String, part: &Readable, clear: bool, style: Style) {
     }
 }
 
+/// The environ of a WSGI application beside the request, as the plain and the first TLS column brought it.
+fn push_environ(out: &mut String, exchange: &Exchange, style: Style) {
+    for leg in exchange.legs.iter().filter(|leg| matches!(leg.column, Column::Plain | Column::Tls13)) {
+        let parts = leg.answer.as_ref().map(readable::in_environ).unwrap_or_default();
+        if parts.is_empty() {
+            continue;
+        }
+        let heading = format!("What the WSGI application gets, {}", leg.column.title());
+        *out += &format!("\n{}\n", style.paint(BOLD, &heading));
+        for (part, key, value) in parts {
+            let room = style.columns().saturating_sub(52);
+            *out += &format!("  {part:26}{key:24}{}\n", cut(&value, room));
+        }
+    }
+}
+
 fn push_ladders(out: &mut String, exchange: &Exchange, style: Style) {
     for leg in &exchange.legs {
         let source = if leg.packets.is_empty() { "* = derived" } else { "packets as captured" };
@@ -188,7 +213,7 @@ fn push_end(out: &mut String, leg: &Leg) {
 }
 
 /// Breaks at spaces where there are some.
-fn words(text: &str, room: usize) -> Vec<String> {
+pub(super) fn words(text: &str, room: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
         let Some(last) = lines.last_mut() else { break };
@@ -214,7 +239,7 @@ fn pieces(line: &str, room: usize) -> Vec<String> {
     chars.chunks(room.max(1)).map(|piece| piece.iter().collect()).collect()
 }
 
-fn wrap(text: &str, indent: &str, width: usize) -> String {
+pub(super) fn wrap(text: &str, indent: &str, width: usize) -> String {
     words(text, width - indent.len()).iter().map(|line| format!("{indent}{line}\n")).collect()
 }
 
