@@ -71,7 +71,7 @@ pub fn of(local: SocketAddr, remote: SocketAddr) -> io::Result<TcpInfo> {
     socket.write_all(&bytes)?;
     let mut answer = vec![0; 4096];
     let length = socket.read(&mut answer)?;
-    read(answer.get(..length).unwrap_or_default())
+    read(answer.get(..length).unwrap_or_default(), remote.port())
 }
 
 fn scope(address: SocketAddr) -> u32 {
@@ -81,13 +81,17 @@ fn scope(address: SocketAddr) -> u32 {
     }
 }
 
-fn read(answer: &[u8]) -> io::Result<TcpInfo> {
+fn read(answer: &[u8], remote: u16) -> io::Result<TcpInfo> {
     let no = |text: &'static str| io::Error::new(io::ErrorKind::NotFound, text);
     let message = NetlinkMessage::<SockDiagMessage>::deserialize(answer)
         .map_err(|_| no("the kernel's answer is not understood"))?;
     let NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) = message.payload else {
         return Err(no("no such socket"));
     };
+    // Where there is no such connection the kernel answers with the socket that listens there.
+    if response.header.socket_id.destination_port != remote {
+        return Err(no("no such connection"));
+    }
     let info = response.nlas.iter().find_map(|attribute| match attribute {
         Nla::TcpInfo(info) => Some(info),
         _ => None,

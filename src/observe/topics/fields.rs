@@ -39,8 +39,8 @@ pub(super) fn run(ask: &Ask) -> Result<Lesson, String> {
     }
 
     for (name, readers, values) in [
-        ("User-Agent", "backend, logs", ["curl/8.0", "Mozilla/5.0"]),
-        ("Referer", "backend, logs", ["https://a.test/?from=me", "-"]),
+        ("User-Agent", "backend and logs", ["curl/8.0", "Mozilla/5.0"]),
+        ("Referer", "backend and logs", ["https://a.test/?from=me", "-"]),
     ] {
         for value in values {
             let fields = [JSON, (name, value)];
@@ -53,7 +53,7 @@ pub(super) fn run(ask: &Ask) -> Result<Lesson, String> {
     }
 
     for value in ["text/html", "application/json"] {
-        lesson.row(&["Accept", "proxy, backend", value, &form_of_error(&ask.get("/nobody", &[("Accept", value)])?)]);
+        lesson.row(&["Accept", "proxy and backend", value, &form_of_error(&ask.get("/nobody", &[("Accept", value)])?)]);
     }
 
     let long = format!("/pressed?{}", "long-".repeat(400));
@@ -72,7 +72,7 @@ pub(super) fn run(ask: &Ask) -> Result<Lesson, String> {
     }
 
     for (value, fields) in [("-", &[][..]), ("XMLHttpRequest", &[("X-Requested-With", "XMLHttpRequest")][..])] {
-        lesson.row(&["X-Requested-With", "proxy, backend", value, &form_of_error(&ask.get("/nobody", fields)?)]);
+        lesson.row(&["X-Requested-With", "proxy and backend", value, &form_of_error(&ask.get("/nobody", fields)?)]);
     }
     Ok(lesson)
 }
@@ -87,5 +87,6 @@ fn host_field(ask: &Ask, lesson: &mut Lesson) -> Result<(), String> {
 
 /// The form of an answer that the proxy made itself.
 fn form_of_error(got: &Got) -> String {
-    format!("the proxy's {} comes as {}", got.status, got.field("Content-Type").unwrap_or("nothing"))
+    let kind = got.field("Content-Type").and_then(|kind| kind.split(';').next()).unwrap_or("nothing");
+    format!("the proxy's {} is {kind}", got.status)
 }

@@ -16,7 +16,7 @@ pub(super) fn run(ask: &Ask) -> Result<Lesson, String> {
             "301 and 302 lose a POST: every browser makes a GET of it and drops the body. 303 asks for exactly that, after a \
              form was taken. 307 and 308 keep method and body.",
             "301 and 308 are for good: browsers remember them.",
-            "The last rows are the plain door itself, on a site with http = \"redirect\": it chooses by the method, so that no \
+            "The last rows are the plain door itself, on a site with http = \"redirect\": it keeps the method, so that no \
              POST is lost. What was sent had crossed in clear before; HSTS makes a browser skip that step.",
         ],
     };

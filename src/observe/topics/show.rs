@@ -7,7 +7,7 @@ use crate::observe::html;
 use crate::observe::render::{Style, words, wrap};
 
 /// A column but the last is never wider.
-const WIDEST: usize = 26;
+const WIDEST: usize = 27;
 
 impl Topic {
     /// The name on the command line and in `--json`.
@@ -25,19 +25,11 @@ impl Topic {
 /// The lesson on a terminal.
 pub fn text(lesson: &Lesson, style: Style) -> String {
     let mut out = style.bold(lesson.title) + "\n\n";
-    let titles: Vec<String> = lesson.columns.iter().map(|title| (*title).to_string()).collect();
-    let widths = widths(lesson, &titles, style.columns());
-    out += &style.dim(&line(&titles, &widths));
-    let mut before = "";
-    for row in &lesson.rows {
-        // A name is said once for the rows that follow each other.
-        let mut cells = row.clone();
-        let first = row.first().map_or("", String::as_str);
-        if lesson.topic == Topic::Headers && first == before {
-            cells[0].clear();
-        }
-        before = first;
-        out += &line(&cells, &widths);
+    let rows = narrow(lesson);
+    let widths = widths(&rows, style.columns());
+    for (index, row) in rows.iter().enumerate() {
+        let text = line(row, &widths);
+        out += &if index == 0 { style.dim(&text) } else { text };
     }
     out.push('\n');
     for sentence in &lesson.sentences {
@@ -46,29 +38,43 @@ pub fn text(lesson: &Lesson, style: Style) -> String {
     out
 }
 
-fn widths(lesson: &Lesson, titles: &[String], room: usize) -> Vec<usize> {
-    let longest = |column: usize| {
-        let cells = lesson
-            .rows
-            .iter()
-            .chain(std::iter::once(&titles.to_vec()))
-            .filter_map(|row| row.get(column))
-            .map(|cell| cell.chars().count())
-            .max();
-        cells.unwrap_or(0)
-    };
-    let mut widths: Vec<usize> = (0..titles.len()).map(|column| longest(column).min(WIDEST)).collect();
-    let (before, last) = (widths.len().saturating_sub(1), longest(titles.len().saturating_sub(1)));
-    let taken: usize = widths.iter().take(before).map(|width| width + 2).sum();
+/// The rows as a terminal shows them, titles first. Who reads a field stands below its name, where the second row of the
+/// field has room.
+fn narrow(lesson: &Lesson) -> Vec<Vec<String>> {
+    let titles = lesson.columns.iter().map(|title| (*title).to_string()).collect();
+    let mut rows: Vec<Vec<String>> = std::iter::once(titles).chain(lesson.rows.iter().cloned()).collect();
+    if lesson.topic == Topic::Headers {
+        let mut before = String::new();
+        for row in &mut rows {
+            let (name, readers) = (row.remove(0), row.remove(0));
+            row.insert(0, if name == before { format!("  read by {readers}") } else { name.clone() });
+            before = name;
+        }
+    }
+    rows
+}
+
+/// Each column is as wide as its longest cell; the last one takes what is left.
+fn widths(rows: &[Vec<String>], room: usize) -> Vec<usize> {
+    let columns = rows.first().map_or(0, Vec::len);
+    let longest =
+        |column| rows.iter().filter_map(|row| row.get(column)).map(|cell: &String| cell.chars().count()).max();
+    let mut widths: Vec<usize> = (0..columns).map(|column| longest(column).unwrap_or(0).min(WIDEST)).collect();
+    let taken: usize = widths.iter().take(columns.saturating_sub(1)).map(|width| width + 2).sum();
     if let Some(width) = widths.last_mut() {
-        *width = last.min(room.saturating_sub(taken)).max(10);
+        *width = longest(columns.saturating_sub(1)).unwrap_or(0).min(room.saturating_sub(taken)).max(10);
     }
     widths
 }
 
 /// One row, in as many lines as its longest cell needs.
 fn line(cells: &[String], widths: &[usize]) -> String {
-    let folded: Vec<Vec<String>> = cells.iter().zip(widths).map(|(cell, width)| words(cell, *width)).collect();
+    let fold = |(cell, width): (&String, &usize)| -> Vec<String> {
+        let text = cell.trim_start();
+        let indent = " ".repeat(cell.len() - text.len());
+        words(text, width.saturating_sub(indent.len())).iter().map(|line| format!("{indent}{line}")).collect()
+    };
+    let folded: Vec<Vec<String>> = cells.iter().zip(widths).map(fold).collect();
     let height = folded.iter().map(Vec::len).max().unwrap_or(1);
     let mut out = String::new();
     for index in 0..height {

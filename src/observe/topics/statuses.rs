@@ -9,17 +9,16 @@ pub(super) fn run(ask: &Ask) -> Result<Lesson, String> {
     let mut lesson = Lesson {
         topic: Topic::Statuses,
         title: "Status codes: one real answer of each kind",
-        columns: &["status", "asked by", "from", "why-code", "means"],
+        columns: &["status", "asked by", "answered by", "means"],
         rows: Vec::new(),
         sentences: vec![
             "1xx: more follows. 2xx: done. 3xx: elsewhere, or nothing new. 4xx: the client's mistake. 5xx: the server's.",
-            "An answer of the proxy itself has a why-code, the same in Proxy-Status, the access log and the error page: \
-             `vestibule why CODE` has cause and remedy.",
+            "Where a code such as limit.body stands, the proxy itself answered: the same code is in Proxy-Status, the access log \
+             and the error page, and `vestibule why CODE` has cause and remedy.",
         ],
     };
     let mut add = |status: u16, asked: &str, got: &Got, means: &str| {
-        let from = if got.why().is_some() { "proxy" } else { "backend" };
-        lesson.row(&[&status.to_string(), asked, from, got.why().unwrap_or("-"), means]);
+        lesson.row(&[&status.to_string(), asked, got.why().unwrap_or("the backend"), means]);
     };
 
     // 100: the head goes first, and the body when the server wants it.
@@ -67,5 +66,6 @@ pub(super) fn run(ask: &Ask) -> Result<Lesson, String> {
     get("/status/500", "the app failed")?;
     get("/nobody", "no app is there")?;
     get("/slow", "the app is too slow")?;
+    lesson.rows.sort_by(|one, other| one.first().cmp(&other.first()));
     Ok(lesson)
 }
