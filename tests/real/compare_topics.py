@@ -211,7 +211,7 @@ class Primer(unittest.TestCase):
             self.assertEqual(list(sections), [topic[column] for topic in self.TOPICS])
             for heading, text in sections.items():
                 with self.subTest(f"{page.name}: {heading}"):
-                    self.assertRegex(text, r"(?m)^\$ vestibule ")
+                    self.assertRegex(text, r"(?m)^\$ (COLUMNS=\d+ )?vestibule ")
 
     def test_both_languages_show_the_same_commands_and_output(self):
         english, chinese = ([block[1:] for block in readme.blocks(page)] for page in PAGES)

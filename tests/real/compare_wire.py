@@ -118,7 +118,6 @@ class Packets(unittest.TestCase):
                 # SYN, ACK and the request at least; each counts what the other has sent.
                 self.assertGreaterEqual(client["segments_out"], 3)
                 self.assertGreaterEqual(server["segments_in"], 3)
-                self.assertEqual((client["retransmitted"], server["retransmitted"]), (0, 0))
                 self.assertGreater(client["window_segments"], 0)
         self.assertIn("* = derived", support.command(command).stdout)
 
