@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::config::BindAddress;
 
@@ -25,12 +25,15 @@ impl std::fmt::Display for BindError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let port = self.address.port();
         match self.source.kind() {
-            io::ErrorKind::AddrInUse => write!(
-                f,
-                "error[port-in-use]: cannot listen on {}, another program already does\n\
-                 help: find it with `ss -ltnp 'sport = :{port}'` and stop it, or choose another port in [listeners]",
-                self.address
-            ),
+            io::ErrorKind::AddrInUse => {
+                let holder = super::holder::of_port(port).map_or("another program".to_owned(), |h| h.to_string());
+                write!(
+                    f,
+                    "error[port-in-use]: cannot listen on {}, {holder} already does\n\
+                     help: find it with `ss -ltnp 'sport = :{port}'` and stop it, or choose another port in [listeners]",
+                    self.address
+                )
+            }
             io::ErrorKind::PermissionDenied => write!(
                 f,
                 "error[port-needs-privilege]: this user may not listen on port {port}\n\
@@ -95,12 +98,22 @@ fn open(addr: SocketAddr, share: bool) -> io::Result<TcpListener> {
     }
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
+    let listener = socket.into();
+    prepare(&listener)?;
+    Ok(listener)
+}
+
+/// Gives a listening socket, also one that somebody else has opened, the options that the workers count on.
+///
+/// # Errors
+/// It is no listening TCP socket.
+pub fn prepare(listener: &TcpListener) -> io::Result<()> {
+    let socket = SockRef::from(listener);
     socket.set_nonblocking(true)?;
     // Accepted sockets inherit it: heads and bodies are written together, so Nagle's algorithm would only delay.
     socket.set_tcp_nodelay(true)?;
     // Finds dead peers of upgraded connections, which have no timeout of their own.
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
-    Ok(socket.into())
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
 }
 
 #[cfg(test)]

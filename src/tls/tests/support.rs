@@ -112,6 +112,7 @@ pub fn config(dir: &Path, certificates: Vec<CertFiles>, sites: Vec<Site>) -> Con
     Config {
         acme: None,
         defaults: Default::default(),
+        error_pages: None,
         listeners: vec![listener(true, true)],
         public_https_port: None,
         tls: Tls { certificates, ..Tls::default() },
@@ -121,7 +122,15 @@ pub fn config(dir: &Path, certificates: Vec<CertFiles>, sites: Vec<Site>) -> Con
         access_log: AccessLog::Off,
         log: Log { level: Level::Info },
         admin: Default::default(),
-        server: Server { workers: None, shutdown_grace: Duration::from_secs(8), max_connections: None },
+        server: Server {
+            workers: None,
+            shutdown_grace: Duration::from_secs(8),
+            shutdown_delay: None,
+            watch_config: false,
+            generation_grace: Duration::from_secs(600),
+            max_connections: None,
+        },
+        tests: Vec::new(),
     }
 }
 
@@ -150,6 +159,7 @@ pub fn site(host: &str, tls: SiteTls) -> Site {
         aliases_redirect: true,
         tls,
         http: PlainMode::Redirect,
+        error_pages: None,
         routes: vec![],
         origin: Origin { file: "vestibule.toml".into(), line: 3, column: 1, span: 0..0 },
     }
