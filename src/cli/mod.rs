@@ -111,7 +111,8 @@ enum Command {
     /// The same request through both doors, side by side: what HTTPS hides, proves and costs
     #[command(after_help = "Examples:\n  vestibule compare https://localhost/\n  \
         vestibule compare app.localhost=3000          nothing has to run but the app\n  \
-        vestibule compare https://localhost/ --pcap talk.pcapng --html talk.html")]
+        vestibule compare https://localhost/ --pcap talk.pcapng --html talk.html\n  \
+        vestibule compare --topic redirects")]
     Compare(compare::Arguments),
     /// Exit 0 when the running proxy is ready
     #[command(after_help = "Examples:\n  vestibule health\n  vestibule health --config app.toml\n  \
