@@ -6,6 +6,7 @@
 
 mod acme;
 mod actions;
+mod client_auth;
 mod filters;
 mod globals;
 mod headers;

@@ -1,5 +1,6 @@
 //! Sites, their routes, and what a route does.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -34,6 +35,8 @@ pub struct Site {
     /// Aliases are answered with a redirect to the site's own name.
     pub aliases_redirect: bool,
     pub tls: SiteTls,
+    /// Certificates asked of clients.
+    pub client_auth: Option<ClientAuth>,
     pub http: PlainMode,
     /// Routes in file order; the site's own action is last, with [`PathPattern::Any`].
     pub routes: Vec<Route>,
@@ -51,6 +54,24 @@ pub enum SiteTls {
     Acme,
     Off,
     Files(CertFiles),
+}
+
+/// `client_auth = { mode, ca, crl }` of a site's `tls`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientAuth {
+    pub mode: ClientAuthMode,
+    /// The roots that sign client certificates, and where the value stands.
+    pub ca: (PathBuf, Origin),
+    /// Revocation lists (RFC 5280 section 5). Where there is one, every certificate below a root needs one of its issuer.
+    pub crl: Vec<(PathBuf, Origin)>,
+    pub origin: Origin,
+}
+
+/// Whether a client may come without a certificate. One that it shows is verified in both modes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAuthMode {
+    Request,
+    Require,
 }
 
 /// What the plain door does for a site (`http = ...`).
@@ -158,6 +179,12 @@ pub const HEADER_PLACEHOLDERS: &[&str] = &[
     "tls.cipher",
     "tls.group",
     "tls.alpn",
+    "tls.client.subject",
+    "tls.client.issuer",
+    "tls.client.serial",
+    "tls.client.fingerprint",
+    "tls.client.san",
+    "tls.client.not_after",
 ];
 
 impl HeaderRules {

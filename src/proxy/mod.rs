@@ -115,7 +115,7 @@ impl Proxy {
         let site = view.snapshot.config.sites.get(found.site).ok_or(Why::RouteNoHost)?;
         let route = site.routes.get(found.route).ok_or(Why::RouteNoRoute)?;
         record.meet(found);
-        check_certificate(view, &request.conn, &request.head)?;
+        check_certificate(view, &request.conn, &request.head, found.site)?;
         check_loop(&request.head)?;
 
         let client = prepare_request(&mut request.head, &request.conn, &route.forwarding);
@@ -127,6 +127,9 @@ impl Proxy {
             door::Door::Answer(response) => return Ok(*response),
             door::Door::Refused(why) => return Err(why.into()),
         };
+        if request.conn.tls.is_none() && view.snapshot.requires_client_cert(found.site) {
+            return Err(Why::TlsClientCert.into());
+        }
         met.https = client.https;
         met.chain = view.snapshot.chain(found.site, found.route);
         if found.alias
@@ -169,8 +172,13 @@ impl Proxy {
 
 /// A connection opened for one host must not carry another that is served with another certificate: the client checked
 /// only the first (RFC 9110 section 15.5.20).
-fn check_certificate(view: &View, conn: &ConnInfo, head: &RequestHead) -> Result<(), Why> {
+///
+/// Nor one that asks its clients for another certificate, or for one at all: with TLS 1.3 nothing else would ever ask.
+fn check_certificate(view: &View, conn: &ConnInfo, head: &RequestHead, site: usize) -> Result<(), Why> {
     let (Some(facts), Some(certs)) = (&conn.tls, &view.snapshot.certs) else { return Ok(()) };
+    if facts.policy != certs.client_policy(site) {
+        return Err(Why::TlsSniMismatch);
+    }
     let Some(sni) = facts.sni.as_deref() else { return Ok(()) };
     let host = head.host();
     if host.eq_ignore_ascii_case(sni.as_bytes()) {

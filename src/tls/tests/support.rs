@@ -149,6 +149,7 @@ pub fn site(host: &str, tls: SiteTls) -> Site {
         aliases: vec![],
         aliases_redirect: true,
         tls,
+        client_auth: None,
         http: PlainMode::Redirect,
         routes: vec![],
         origin: Origin { file: "vestibule.toml".into(), line: 3, column: 1, span: 0..0 },
