@@ -19,6 +19,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("snapshot", 8),
     ("proxy", 9),
     ("server", 10),
+    ("trust", 4),
     ("observe", 11),
     ("cli", 12),
     ("main", 13),
