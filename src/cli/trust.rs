@@ -131,7 +131,16 @@ pub(super) fn untrust(untrust: &Untrust, color: bool) -> anyhow::Result<ExitCode
         Store::Nss(database) => store.state(&machine, &root) != State::Absent || record.created(&database.dir),
         _ => store.state(&machine, &root) != State::Absent,
     };
-    let stores: Vec<Store> = trust::all_stores(&machine).into_iter().filter(holds).collect();
+    let (unknown, all): (Vec<Store>, Vec<Store>) = trust::all_stores(&machine).into_iter().partition(|store| {
+        let ours = matches!(store, Store::Nss(database) if record.created(&database.dir));
+        !ours && matches!(store.state(&machine, &root), State::Unusable(_))
+    });
+    for store in &unknown {
+        if let State::Unusable(why) = store.state(&machine, &root) {
+            eprintln!("not looked into: {} ({}): {why}", store.title(), store.place());
+        }
+    }
+    let stores: Vec<Store> = all.into_iter().filter(holds).collect();
     if stores.is_empty() {
         eprintln!("no store here has the root");
     } else {
@@ -170,6 +179,8 @@ pub(super) fn untrust(untrust: &Untrust, color: bool) -> anyhow::Result<ExitCode
         }
         // Others may have put something there.
         let _ = std::fs::remove_dir(folder(&root));
+        let data = folder(&root).parent().map(PathBuf::from).filter(|parent| parent.ends_with("vestibule"));
+        let _ = data.map(std::fs::remove_dir);
         eprintln!("the root and its key are deleted");
     } else if !failed {
         eprintln!("checked: no store has it. The root itself stays in {}", folder(&root).display());

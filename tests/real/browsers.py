@@ -23,36 +23,40 @@ PAGE = "opened without a warning"
 class Browsers(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.home = pathlib.Path(tempfile.mkdtemp(prefix="vestibule-home-"))
-        cls.addClassCleanup(support.shutil.rmtree, cls.home, True)
-        os.environ["HOME"] = str(cls.home)
-        for name in ("XDG_DATA_HOME", "XDG_CONFIG_HOME", "VESTIBULE_STATE_DIR", "STATE_DIRECTORY", "SUDO_USER"):
-            os.environ.pop(name, None)
         cls.backend = FunctionServer(
             {"*": lambda h: h.reply(200, f"<p>{PAGE}</p>".encode(), ("Content-Type", "text/html"))}
         )
         cls.addClassCleanup(cls.backend.close)
-        cls.config = cls.home / "vestibule.toml"
-        sites = "".join(f'"{name}" = "127.0.0.1:{cls.backend.port}"\n' for name in NAMES)
-        cls.config.write_text(f'[listeners]\nhttp = "127.0.0.1:80"\nhttps = "127.0.0.1:443"\n[sites]\n{sites}')
+        for name in ("XDG_DATA_HOME", "XDG_CONFIG_HOME", "VESTIBULE_STATE_DIR", "STATE_DIRECTORY", "SUDO_USER"):
+            os.environ.pop(name, None)
 
     def setUp(self):
-        # Each test begins with a home without a root.
-        self.untrust("--delete-root")
+        """A home that nobody has lived in, and a proxy in it, which has made its root."""
+        self.home = pathlib.Path(tempfile.mkdtemp(prefix="vestibule-home-"))
+        self.addCleanup(support.shutil.rmtree, self.home, True)
+        os.environ["HOME"] = str(self.home)
+        self.config = self.home / "vestibule.toml"
+        sites = "".join(f'"{name}" = "127.0.0.1:{self.backend.port}"\n' for name in NAMES)
+        self.config.write_text(f'[listeners]\nhttp = "127.0.0.1:80"\nhttps = "127.0.0.1:443"\n[sites]\n{sites}')
         self.proxy = support.Process([support.BINARY, "run", "--config", self.config], cwd=self.home)
         self.addCleanup(self.proxy.stop)
-        support.wait_for_port(443, self.proxy)
+        self.trusted = False
+        self.addCleanup(lambda: self.trusted and self.untrust())
+        ready = lambda: any(line.startswith("ready in ") for line in self.proxy.stderr)
+        support.wait_until(lambda: ready() or self.proxy.ended(), "vestibule says that it is ready")
         self.root = self.home / ".local/share/vestibule/ca/root.crt"
 
     def run_program(self, *words):
         return support.command([support.BINARY, *words], cwd=self.home)
 
     def trust(self):
+        self.trusted = True
         run = self.run_program("trust", "--yes")
         self.assertEqual(run.returncode, 0, run.stderr)
         return run.stderr
 
     def untrust(self, *words):
+        self.trusted = False
         run = self.run_program("untrust", "--yes", *words)
         self.assertEqual(run.returncode, 0, run.stderr)
         return run.stderr
@@ -151,7 +155,10 @@ class Browsers(unittest.TestCase):
         self.untrust()
         after = namespace.tree(*stores)
         self.assertEqual({path for path in before.keys() ^ after.keys()}, set())
-        self.assertEqual([path for path in before if before[path] != after[path]], [])
+        # Java's store is written anew by the system's own command, with the time of day in it.
+        changed = [path for path in before if before[path] != after[path] and not path.endswith("java/cacerts")]
+        self.assertEqual(changed, [])
+        self.proxy.stop()
         self.assertIn("no store here has the root", self.untrust("--delete-root"))
         self.assertEqual([path for path in namespace.tree(*stores) if "vestibule" in path.rpartition("/")[2]
                           and path != str(self.config)], [])

@@ -46,7 +46,7 @@ class Chromium:
         # Loopback only: no proxy of the environment.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(request, timeout=60) as answer:
+            with opener.open(request, timeout=120) as answer:
                 return json.load(answer)["value"]
         except urllib.error.HTTPError as error:
             raise Refused(json.load(error)["value"]["message"]) from None
@@ -55,7 +55,10 @@ class Chromium:
         """The text of the page."""
         self._ask("POST", self.base + "/url", {"url": url})
         script = {"script": "return document.body.innerText", "args": []}
-        return self._ask("POST", self.base + "/execute/sync", script)
+        text = self._ask("POST", self.base + "/execute/sync", script)
+        if "NET::ERR_" in text:
+            raise Refused(text)
+        return text
 
     def close(self):
         try:
@@ -93,8 +96,8 @@ class Firefox:
         environment = {"HOME": str(home), "MOZ_CRASHREPORTER_DISABLE": "1"}
         self.process = support.Process(command, env=environment)
         try:
-            support.wait_until(lambda: self._started(active), "Firefox says its port", 60)
-            self.socket = socket.create_connection(("127.0.0.1", int(active.read_text())), 60)
+            support.wait_until(lambda: self._started(active), "Firefox says its port", 180)
+            self.socket = socket.create_connection(("127.0.0.1", int(active.read_text())), 120)
             self.buffer, self.count = b"", 0
             self._receive()
             capabilities = self.call("WebDriver:NewSession", {})["capabilities"]
