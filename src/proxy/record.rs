@@ -4,13 +4,15 @@ use std::cell::OnceCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::Witness;
 use super::access_log::{AccessLog, Line};
 use crate::error::Why;
 use crate::http::headers::Client;
 use crate::http::{ConnInfo, Ended, OnEnd, Request, Response};
-use crate::message::Known;
+use crate::message::{Known, RequestHead};
 use crate::net::clock;
-use crate::route::Found;
+use crate::route::{Asked, Found};
+use crate::snapshot::View;
 use crate::upstream::Endpoint;
 
 /// The record of one request.
@@ -20,6 +22,9 @@ pub(super) struct Record {
     pub would_refuse: Option<Why>,
     /// Where no route was met: the path of the site's route that is nearest.
     pub nearest: Option<String>,
+    /// Whose request it is, by their places in the config.
+    pub site: Option<usize>,
+    pub route: Option<usize>,
     id: OnceCell<String>,
     /// Nothing below is gathered when nobody reads it.
     details: Option<Box<Details>>,
@@ -63,29 +68,7 @@ impl Record {
                 client: None,
             })
         });
-        Record { why: None, would_refuse: None, nearest: None, id: OnceCell::new(), details }
-    }
-
-    /// Somebody reads what is gathered.
-    pub fn is_kept(&self) -> bool {
-        self.details.is_some()
-    }
-
-    /// The request's id: made when somebody asks.
-    pub fn request_id(&self) -> String {
-        self.id.get_or_init(|| format!("{:016x}", fastrand::u64(..))).clone()
-    }
-
-    pub fn meet(&mut self, found: Found) {
-        if let Some(details) = &mut self.details {
-            details.found = Some(found);
-        }
-    }
-
-    pub fn client(&mut self, client: &Client) {
-        if let Some(details) = &mut self.details {
-            details.client = Some(client.clone());
-        }
+        Record { why: None, would_refuse: None, nearest: None, site: None, route: None, id: OnceCell::new(), details }
     }
 
     pub fn attempt(&mut self, endpoint: &Endpoint) {
@@ -154,5 +137,34 @@ impl Record {
                 ..line
             });
         })))
+    }
+}
+
+impl Witness for Record {
+    fn lost(&mut self, view: &View, asked: &Asked<'_>, why: Why) {
+        self.site = view.router.site(asked.host).map(|(site, _)| site);
+        if why == Why::RouteNoRoute && self.details.is_some() {
+            let nearest = view.router.nearest(asked);
+            let route = nearest.and_then(|(site, route)| view.snapshot.config.sites.get(site)?.routes.get(route));
+            self.nearest = route.map(|route| route.path.to_string());
+        }
+    }
+
+    fn meet(&mut self, found: Found) {
+        (self.site, self.route) = (Some(found.site), Some(found.route));
+        if let Some(details) = &mut self.details {
+            details.found = Some(found);
+        }
+    }
+
+    fn client(&mut self, client: &Client, _: &RequestHead) {
+        if let Some(details) = &mut self.details {
+            details.client = Some(client.clone());
+        }
+    }
+
+    /// The request's id: made when somebody asks.
+    fn request_id(&self) -> String {
+        self.id.get_or_init(|| format!("{:016x}", fastrand::u64(..))).clone()
     }
 }

@@ -95,7 +95,7 @@ fn spread(tcp: TcpStream, peer: SocketAddr, id: usize, hall: &Rc<Hall>) {
         return;
     }
     if let Some(facts) = hall.facts(id) {
-        tokio::task::spawn_local(connection(tcp, peer, facts, hall.clone(), shared));
+        serve(tcp, peer, facts, hall, shared);
     }
 }
 
@@ -103,8 +103,14 @@ fn spread(tcp: TcpStream, peer: SocketAddr, id: usize, hall: &Rc<Hall>) {
 pub(super) fn take(handed: Handed, hall: &Rc<Hall>) {
     let Some(facts) = hall.facts(handed.door) else { return hall.keep(handed) };
     if let Ok(tcp) = TcpStream::from_std(handed.tcp) {
-        tokio::task::spawn_local(connection(tcp, handed.peer, facts, hall.clone(), hall.shared()));
+        serve(tcp, handed.peer, facts, hall, hall.shared());
     }
+}
+
+/// Starts the task of a connection. Its state is 6 KiB, and a task moves its future four times in its life (into the task,
+/// and at the end with each change of its stage): boxed, the state is moved once.
+fn serve(tcp: TcpStream, peer: SocketAddr, door: Rc<Facts>, hall: &Rc<Hall>, shared: Rc<Shared<Proxy>>) {
+    tokio::task::spawn_local(Box::pin(connection(tcp, peer, door, hall.clone(), shared)));
 }
 
 /// One connection, from accept to close.

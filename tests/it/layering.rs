@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[(&str, u8)] = &[
     ("error", 0),
     ("config", 1),
+    ("init", 4),
     ("message", 2),
     ("net", 2),
     ("h1", 3),
@@ -18,9 +19,11 @@ const FLOORS: &[(&str, u8)] = &[
     ("route", 7),
     ("snapshot", 8),
     ("proxy", 9),
+    ("explain", 10),
     ("server", 10),
     ("trust", 4),
     ("observe", 11),
+    ("check", 11),
     ("cli", 12),
     ("main", 13),
 ];

@@ -4,6 +4,7 @@ import hashlib
 import os
 import socket
 import threading
+import time
 import unittest
 
 import support
@@ -13,6 +14,8 @@ from rawhttp import Client
 SIZE = 200 * 1000 * 1000
 PIECE = os.urandom(1 << 20)
 MEMORY = 64
+# MiB by which one slow upload may raise resident memory, whatever its size.
+GROWTH = 16
 # Socket buffers of both sides and the proxy's own: what may be on its way while nobody reads.
 IN_FLIGHT = 32 * 1000 * 1000
 
@@ -59,7 +62,15 @@ class Bodies(unittest.TestCase):
                 sha.update(part)
             handler.reply(200, sha.hexdigest().encode())
 
-        cls.backend = FunctionServer({"/down": down, "/down-chunked": down_chunked, "/up": up})
+        def slow(handler):
+            # Rests after each piece: always slower than its client.
+            sha = hashlib.sha256()
+            for part in handler.body_pieces():
+                sha.update(part)
+                time.sleep(0.001)
+            handler.reply(200, sha.hexdigest().encode())
+
+        cls.backend = FunctionServer({"/down": down, "/down-chunked": down_chunked, "/up": up, "/slow": slow})
         cls.addClassCleanup(cls.backend.close)
         cls.folder = support.pathlib.Path(support.tempfile.mkdtemp(prefix="vestibule-bodies-"))
         cls.addClassCleanup(support.shutil.rmtree, cls.folder, True)
@@ -127,6 +138,19 @@ class Bodies(unittest.TestCase):
                     )
                     self.assertEqual(seen, self.digest)
                     self.check_bounds()
+
+    def test_200_mb_into_a_slow_backend_raise_memory_by_less_than_16_mb(self):
+        for name, (version, origin) in self.each_way().items():
+            with self.subTest(name):
+                url = origin + "/slow"
+                # The first request pays for what every process needs once: connections, buffers, the certificate.
+                support.curl(self.proxy, "--fail", version, "-d", "small", url)
+                before = self.proxy.status("VmRSS")
+                seen = support.curl(self.proxy, "--fail", version, "-H", "Expect:", "-X", "POST", "-T", self.file, url)
+                self.assertEqual(seen, self.digest)
+                growth = self.proxy.status("VmHWM") - before
+                print(f"{name}: resident memory grew by {growth:.1f} MiB")
+                self.assertLess(growth, GROWTH, "MiB of growth")
 
     def connection(self, secure):
         client = Client(
