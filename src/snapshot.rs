@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::config::diagnostics::{Diagnostic, Severity};
-use crate::config::{Config, SiteTls, Upstream};
+use crate::config::{ClientAuthMode, Config, SiteTls, Upstream};
 use crate::filter::door::HttpsDoor;
 use crate::filter::error_pages::{Fallback, Pages};
 use crate::filter::{self, Chain, Chains};
@@ -143,6 +143,17 @@ impl Snapshot {
     /// The filters of a route.
     pub fn chain(&self, site: usize, route: usize) -> Option<&Chain> {
         self.chains.get(site)?.get(route)?.as_deref()
+    }
+
+    /// Nobody comes to this site without a client certificate, whatever the door.
+    pub fn requires_client_cert(&self, site: usize) -> bool {
+        match &self.certs {
+            Some(certs) => certs.requires_client_cert(site),
+            None => {
+                let auth = self.config.sites.get(site).and_then(|site| site.client_auth.as_ref());
+                auth.is_some_and(|auth| auth.mode == ClientAuthMode::Require)
+            }
+        }
     }
 
     /// What browsers are shown for an error on a route, or on a site or host where none was met.

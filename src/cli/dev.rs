@@ -72,7 +72,7 @@ pub(super) fn main(arguments: &Arguments, began: Instant, color: bool) -> anyhow
         }
         page.start(snapshot);
         if let Some(root) = root {
-            eprintln!("  trust   browsers warn until they trust {}", root.display());
+            eprintln!("  trust   browsers warn until they trust {}: once, vestibule trust", root.display());
         }
         eprintln!("ready in {:.3} s. Ctrl-C stops.", began.elapsed().as_secs_f64());
     });

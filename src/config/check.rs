@@ -7,6 +7,7 @@
 mod acme;
 mod actions;
 mod balancing;
+mod client_auth;
 mod error_pages;
 mod filters;
 mod globals;

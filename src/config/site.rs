@@ -1,5 +1,6 @@
 //! Sites, their routes, and what a route does.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ pub struct Site {
     /// Aliases are answered with a redirect to the site's own name.
     pub aliases_redirect: bool,
     pub tls: SiteTls,
+    /// Certificates asked of clients.
+    pub client_auth: Option<ClientAuth>,
     pub http: PlainMode,
     /// The error pages where no route is met.
     pub error_pages: Option<Arc<ErrorPages>>,
@@ -54,6 +57,24 @@ pub enum SiteTls {
     Acme,
     Off,
     Files(CertFiles),
+}
+
+/// `client_auth = { mode, ca, crl }` of a site's `tls`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientAuth {
+    pub mode: ClientAuthMode,
+    /// The roots that sign client certificates, and where the value stands.
+    pub ca: (PathBuf, Origin),
+    /// Revocation lists (RFC 5280 section 5). Where there is one, every certificate below a root needs one of its issuer.
+    pub crl: Vec<(PathBuf, Origin)>,
+    pub origin: Origin,
+}
+
+/// Whether a client may come without a certificate. One that it shows is verified in both modes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAuthMode {
+    Request,
+    Require,
 }
 
 /// What the plain door does for a site (`http = ...`).
@@ -161,6 +182,12 @@ pub const HEADER_PLACEHOLDERS: &[&str] = &[
     "tls.cipher",
     "tls.group",
     "tls.alpn",
+    "tls.client.subject",
+    "tls.client.issuer",
+    "tls.client.serial",
+    "tls.client.fingerprint",
+    "tls.client.san",
+    "tls.client.not_after",
 ];
 
 impl HeaderRules {

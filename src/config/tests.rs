@@ -173,7 +173,7 @@ fn a_full_config_means_what_it_says() {
     assert_eq!(api.timeouts.connect, Some(Duration::from_secs(2)), "from the site");
     assert_eq!(api.timeouts.handshake, Some(Duration::from_secs(5)), "from the defaults");
     assert_eq!((api.limits.body, own.limits.body), (Some(1 << 30), Some(10_000_000)));
-    assert_eq!(api.request_headers.set, [("X-Client".to_owned(), "{client_ip}".to_owned())]);
+    assert_eq!(api.request_headers.set, [("X-Client".to_owned(), "{client_ip} {tls.client.subject}".to_owned())]);
     assert_eq!(old.action, Action::Redirect(Redirect { to: "/new/{path}".into(), status: 301 }));
     assert!(matches!(&ping.action, Action::Respond(respond) if respond.body == "pong\n"));
     assert_eq!((&slow.action, &own.action), (&Action::Forward(0), &Action::Forward(0)), "from the site");

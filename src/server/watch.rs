@@ -28,10 +28,12 @@ impl Watch {
         });
         let of_upstreams = config.upstreams.iter().filter_map(|upstream| upstream.tls.client.as_ref());
         let pairs = config.tls.certificates.iter().chain(of_sites).chain(of_upstreams);
+        let of_clients = config.sites.iter().filter_map(|site| site.client_auth.as_ref());
+        let of_clients = of_clients.flat_map(|auth| std::iter::once(&auth.ca).chain(&auth.crl));
         let roots = config.upstreams.iter().filter_map(|upstream| upstream.tls.ca.as_ref());
         let mut files: Vec<PathBuf> =
             pairs.flat_map(|CertFiles { cert, key, .. }| [cert.clone(), key.clone()]).collect();
-        files.extend(roots.map(|(path, _)| path.clone()));
+        files.extend(roots.chain(of_clients).map(|(path, _)| path.clone()));
         Watch::of(files)
     }
 

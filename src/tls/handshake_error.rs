@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use rustls::AlertDescription;
+use rustls::{AlertDescription, CertificateError};
 
 /// How a handshake ended without a connection.
 pub enum HandshakeError<IO> {
@@ -73,6 +73,12 @@ impl<IO> fmt::Display for HandshakeError<IO> {
             HandshakeError::Protocol(rustls::Error::NoApplicationProtocol) => f.write_str(
                 "the client offers no protocol of this listener by ALPN (alert no_application_protocol sent)",
             ),
+            HandshakeError::Protocol(rustls::Error::NoCertificatesPresented) => f.write_str(
+                "the client shows no certificate, and the site requires one (alert certificate_required sent)",
+            ),
+            HandshakeError::Protocol(rustls::Error::InvalidCertificate(error)) => {
+                write!(f, "the client's certificate is not accepted: {}", refusal(error))
+            }
             HandshakeError::Protocol(error) => write!(f, "{error}"),
             HandshakeError::Io(error) => write!(f, "{error}"),
         }
@@ -86,6 +92,21 @@ impl<IO> fmt::Debug for HandshakeError<IO> {
 }
 
 impl<IO> std::error::Error for HandshakeError<IO> {}
+
+/// Why a client's certificate was not accepted.
+fn refusal(error: &CertificateError) -> String {
+    match error {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired".into(),
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "it is not valid yet".into(),
+        CertificateError::UnknownIssuer => "none of client_auth.ca has signed it".into(),
+        CertificateError::Revoked => "it is revoked (client_auth.crl)".into(),
+        CertificateError::UnknownRevocationStatus => "client_auth.crl has no list of its issuer".into(),
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "it is not for clients (extended key usage)".into()
+        }
+        other => other.to_string(),
+    }
+}
 
 /// What a client means by an alert it sends while it checks our certificate and parameters.
 fn meaning(alert: AlertDescription) -> &'static str {
@@ -133,7 +154,7 @@ mod tests {
 
     #[test]
     fn each_error_is_one_clear_line() {
-        let table: [(Error, &str); 11] = [
+        let table: [(Error, &str); 13] = [
             (Error::UnknownHost("x.test".into()), "no site for \"x.test\" (alert unrecognized_name sent)"),
             (
                 Error::NoCertificateYet { name: "x.example.com".into(), state: "it is being ordered".into() },
@@ -158,6 +179,14 @@ mod tests {
             (
                 Error::of_io(io::Error::new(io::ErrorKind::InvalidData, rustls::Error::NoApplicationProtocol)),
                 "the client offers no protocol of this listener by ALPN (alert no_application_protocol sent)",
+            ),
+            (
+                Error::of_tls(rustls::Error::NoCertificatesPresented),
+                "the client shows no certificate, and the site requires one (alert certificate_required sent)",
+            ),
+            (
+                Error::of_tls(CertificateError::Revoked.into()),
+                "the client's certificate is not accepted: it is revoked (client_auth.crl)",
             ),
             (Error::of_io(io::Error::other("disk on fire")), "disk on fire"),
         ];

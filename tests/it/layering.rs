@@ -22,6 +22,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("proxy", 9),
     ("explain", 10),
     ("server", 11),
+    ("trust", 4),
     ("observe", 12),
     ("check", 12),
     ("cli", 13),

@@ -97,6 +97,7 @@ impl Checker<'_> {
                 aliases: Vec::new(),
                 aliases_redirect: true,
                 tls: SiteTls::Auto,
+                client_auth: None,
                 http: defaults.http,
                 error_pages,
                 routes: vec![route],
@@ -125,6 +126,7 @@ impl Checker<'_> {
             settings.http = self.without_tls(table, settings.http);
         }
         let http = settings.http;
+        let client_auth = self.client_auth(table, http);
         let rules = self.header_rules(table);
         let filters = self.filters(table, inherited, upstreams);
         if let (SiteTls::Off, Some(_), Some(entry)) = (&tls, filters.hsts, table.entry("hsts")) {
@@ -147,7 +149,7 @@ impl Checker<'_> {
             Found::None | Found::Reported => {}
         }
         let error_pages = owner.filters.error_pages;
-        Some(Site { host: host?, aliases, aliases_redirect, tls, http, error_pages, routes, origin })
+        Some(Site { host: host?, aliases, aliases_redirect, tls, client_auth, http, error_pages, routes, origin })
     }
 
     /// Notes who has a host. Gives false, with a report, when another site has it.
@@ -170,7 +172,7 @@ impl Checker<'_> {
             (_, Some("dev")) => SiteTls::Dev,
             (_, Some("acme")) => SiteTls::Acme,
             (_, Some("off")) => SiteTls::Off,
-            (Value::Table(_), _) => self.cert_files(node).map_or(SiteTls::Auto, SiteTls::Files),
+            (Value::Table(_), _) => self.site_tls_table(node),
             _ => SiteTls::Auto,
         }
     }

@@ -158,6 +158,7 @@ pub fn site(host: &str, tls: SiteTls) -> Site {
         aliases: vec![],
         aliases_redirect: true,
         tls,
+        client_auth: None,
         http: PlainMode::Redirect,
         error_pages: None,
         routes: vec![],
