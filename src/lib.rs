@@ -9,6 +9,7 @@ pub mod filter;
 pub mod h1;
 pub mod http;
 pub mod message;
+pub mod metrics;
 pub mod net;
 pub mod observe;
 pub mod proxy;

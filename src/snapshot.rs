@@ -10,6 +10,7 @@ use crate::config::diagnostics::{Diagnostic, Severity};
 use crate::config::{Config, SiteTls, Upstream};
 use crate::filter::door::HttpsDoor;
 use crate::filter::{self, Chain, Chains};
+use crate::metrics::Metrics;
 use crate::route::Router;
 use crate::tls::{CertStore, Challenges, ClientTls, DevAuthority, Managed, Roots, is_local};
 use crate::upstream::{Cluster, Gate};
@@ -34,6 +35,8 @@ pub struct Snapshot {
     pub chains: Chains,
     /// Where the demonstration's backend listens, when a site uses it.
     pub builtin: Option<SocketAddr>,
+    /// What requests are counted in, where `[metrics]` is there.
+    pub metrics: Option<Arc<Metrics>>,
     /// Of each upstream: the places of `max_requests`.
     pub gates: Vec<Option<Arc<Gate>>>,
 }
@@ -79,12 +82,30 @@ impl Snapshot {
         };
         let gates = config.upstreams.iter().map(gate).collect();
         let challenges = certs.as_ref().and_then(|certs| certs.challenges().cloned());
-        Ok(Snapshot { certs, challenges, https, dev, upstream_tls, warnings, chains, builtin, gates, config })
+        Ok(Snapshot {
+            certs,
+            challenges,
+            https,
+            dev,
+            upstream_tls,
+            warnings,
+            chains,
+            builtin,
+            metrics: None,
+            gates,
+            config,
+        })
     }
 
     /// The filters of a route.
     pub fn chain(&self, site: usize, route: usize) -> Option<&Chain> {
         self.chains.get(site)?.get(route)?.as_deref()
+    }
+
+    /// Counts for so many workers, where the config wants it. Counters of what was there before go on.
+    pub fn count(&mut self, before: Option<&Snapshot>, workers: usize) {
+        let before = before.and_then(|before| before.metrics.as_deref());
+        self.metrics = self.config.metrics.map(|_| Arc::new(Metrics::new(&self.config, before, workers)));
     }
 
     /// Upstreams that are the same as in the last generation keep its places: requests of both count.

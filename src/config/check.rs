@@ -17,6 +17,7 @@ mod policy;
 mod settings;
 mod sites;
 mod targets;
+mod telemetry;
 mod upstream_tls;
 mod upstreams;
 
@@ -42,6 +43,7 @@ pub(super) fn check(root: &Table, sources: &Sources, out: &mut Vec<Diagnostic>) 
     checker.doors(root, &listeners, public_https_port, &sites);
     let acme = checker.acme(root, &listeners, &sites);
     let access_log = checker.access_log(root);
+    let (metrics, tracing) = (checker.metrics(root), checker.tracing(root));
     let (log, server, admin) = (globals::log(root), globals::server(root), checker.admin(root));
     Config {
         listeners,
@@ -53,6 +55,8 @@ pub(super) fn check(root: &Table, sources: &Sources, out: &mut Vec<Diagnostic>) 
         sites,
         upstreams,
         access_log,
+        metrics,
+        tracing,
         log,
         admin,
         server,

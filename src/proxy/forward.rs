@@ -11,6 +11,7 @@ use crate::http::body::Body;
 use crate::http::headers::{remove_hop_by_hop, via};
 use crate::http::{Request, Response, websocket};
 use crate::message::{Fields, Framing, RequestHead, Version};
+use crate::metrics::Retried;
 use crate::net::proxy_protocol::Addresses;
 use crate::upstream::{self, Answer, Cluster, Ongoing, Outgoing, Retry, Upload, Waits};
 
@@ -58,9 +59,15 @@ pub(super) async fn forward(
         record.attempt(&endpoint);
         let pooled = if fresh { None } else { endpoint.checkout(once, upgrade) };
         let channel = match pooled {
-            Some(channel) => channel,
+            Some(channel) => {
+                record.connected(true);
+                channel
+            }
             None => match upstream::connect(&endpoint, upgrade, waits.connect, ends).await {
-                Ok(channel) => channel,
+                Ok(channel) => {
+                    record.connected(false);
+                    channel
+                }
                 Err(why) => {
                     cluster.note_failure(&endpoint);
                     // Nothing was sent, so any method may go to another server.
@@ -68,6 +75,7 @@ pub(super) async fn forward(
                     let other = tried.len() < cluster.endpoints.len();
                     if other && retries < cluster.retries.attempts && cluster.may_retry() {
                         retries += 1;
+                        record.retry(Retried::Connect);
                         continue;
                     }
                     return Err(why);
@@ -99,6 +107,10 @@ pub(super) async fn forward(
                     return Err(failure.why);
                 }
                 retries += 1;
+                record.retry(match failure.retry {
+                    Retry::NeverSent => Retried::NeverSent,
+                    Retry::Unanswered | Retry::No => Retried::ClosedReused,
+                });
                 // Another server where there is one, else the same one over a fresh connection.
                 fresh = true;
                 if tried.len() + 1 < cluster.endpoints.len() {

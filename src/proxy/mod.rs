@@ -2,15 +2,18 @@
 
 pub mod access_log;
 mod buffer;
+mod counted;
 mod forward;
 mod record;
+mod sinks;
 mod tally;
+pub mod trace;
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use self::access_log::AccessLog;
-use self::record::Record;
+use self::record::{Flight, Record};
+pub use self::sinks::{Names, Sinks};
 pub use self::tally::Tally;
 use crate::config::{Action, HostPattern, Route, Site};
 use crate::error::Why;
@@ -28,16 +31,19 @@ pub const HEALTH_PATH: &str = "/.vestibule/health";
 /// One worker's proxy.
 pub struct Proxy {
     view: RefCell<Rc<View>>,
-    log: RefCell<Option<AccessLog>>,
+    sinks: RefCell<Option<Rc<Sinks>>>,
     tally: Tally,
 }
 
 impl Handler for Proxy {
-    async fn handle(&self, mut request: Request) -> Response {
+    async fn handle(&self, request: Request) -> Response {
         let view = self.view();
-        let mut record = Record::begin(self.log.borrow().as_ref(), &request);
+        let record = Record::begin(self.sinks.borrow().as_ref(), &request.conn);
+        let mut flight = Flight { request, record };
         let mut met = Met::default();
-        let mut response = match self.answer(&view, &mut request, &mut record, &mut met).await {
+        let answer = self.answer(&view, &mut flight.request, &mut flight.record, &mut met).await;
+        let Flight { request, record } = &mut flight;
+        let mut response = match answer {
             Ok(response) => response,
             Err(Stop { why, fields }) => {
                 record.why = Some(why);
@@ -51,11 +57,11 @@ impl Handler for Proxy {
             record.would_refuse = met.notes.would_refuse;
         }
         self.tally.count(response.status);
-        record.attach(response, &request)
+        flight.attach(response)
     }
 
     fn refuse(&self, conn: &Rc<ConnInfo>, why: Why) -> Response {
-        let mut record = Record::refused(self.log.borrow().as_ref(), conn);
+        let mut record = Record::begin(self.sinks.borrow().as_ref(), conn);
         record.why = Some(why);
         let response = respond::error(why, Format::Text, &record.request_id());
         self.tally.count(response.status);
@@ -64,14 +70,19 @@ impl Handler for Proxy {
 }
 
 impl Proxy {
-    pub fn new(view: Rc<View>, log: Option<AccessLog>) -> Proxy {
-        Proxy { view: RefCell::new(view), log: RefCell::new(log), tally: Tally::default() }
+    pub fn new(view: Rc<View>, sinks: Option<Sinks>) -> Proxy {
+        Proxy { view: RefCell::new(view), sinks: RefCell::new(sinks.map(Rc::new)), tally: Tally::default() }
     }
 
     /// Puts a generation in place: requests that begin after this meet it.
-    pub fn adopt(&self, view: Rc<View>, log: Option<AccessLog>) {
+    pub fn adopt(&self, view: Rc<View>, sinks: Option<Sinks>) {
         self.view.replace(view);
-        self.log.replace(log);
+        self.sinks.replace(sinks.map(Rc::new));
+    }
+
+    /// Who wants to know of requests and connections.
+    pub fn sinks(&self) -> Option<Rc<Sinks>> {
+        self.sinks.borrow().clone()
     }
 
     /// The generation that new requests meet. A request keeps its own to its end.
@@ -120,6 +131,7 @@ impl Proxy {
 
         let client = prepare_request(&mut request.head, &request.conn, &route.forwarding);
         record.client(&client);
+        record.trace(&mut request.head);
         let dev = view.snapshot.dev.get(found.site).copied().unwrap_or(false);
         let varies = match door::decide(view.snapshot.https, site, dev, &request.conn, &request.head, client.https) {
             door::Door::Open => false,
@@ -150,8 +162,9 @@ impl Proxy {
             }
         }
         let mut response = match &route.action {
-            Action::Forward(cluster) => {
-                let cluster = view.clusters.get(*cluster).ok_or(Why::RouteNoRoute)?;
+            Action::Forward(index) => {
+                let cluster = view.clusters.get(*index).ok_or(Why::RouteNoRoute)?;
+                record.forward(*index, request);
                 apply_request_rules(route, &client, request, record);
                 restrict_upgrade(route, &mut request.head)?;
                 forward::forward(cluster, route, request, record).await?

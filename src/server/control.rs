@@ -1,19 +1,24 @@
 //! The control thread's side of a running proxy: which generation is served, and how the next one takes its place.
 
+mod scrape;
+
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use tokio::sync::mpsc;
+
 use super::admin::{AdminSocket, Question, Reply, socket_path};
 use super::doors::Door;
+use super::outputs::{Change, Outputs};
+use super::scrape::{Asked, Door as MetricsDoor, Expiry};
 use super::status::{self, Outcome};
 use super::watch::Watch;
 use super::worker::{Generation, Handle};
 use super::{BoundDoor, StartError, show, uses_builtin, worker};
 use crate::acme::Manager;
-use crate::config::{self, AccessLog as LogConfig, Config, Diagnostic, Loaded, Sources};
+use crate::config::{self, Config, Diagnostic, Loaded, Sources};
 use crate::http::serve::Protocols;
 use crate::net::listener;
-use crate::proxy::access_log::{AccessLog, Writer};
 use crate::snapshot::Snapshot;
 use crate::tls::{Acceptor, DevAuthority, Managed, Tickets};
 
@@ -40,12 +45,19 @@ pub(super) struct Control {
     tickets: Tickets,
     managed: Managed,
     acme: Manager,
-    log: Option<AccessLog>,
-    writer: Option<Writer>,
+    outputs: Outputs,
+    metrics: MetricsDoor,
+    /// Scrapes that wait, until somebody takes them.
+    scrapes: Option<mpsc::Receiver<Asked>>,
+    expiry: Expiry,
+    /// Connections of one worker at most.
+    max_connections: usize,
     source: Option<Source>,
     watch: Watch,
     started: (SystemTime, Instant),
     last_reload: Option<Outcome>,
+    /// Reloads that were served, and that were refused.
+    reloads: (u64, u64),
 }
 
 impl Control {
@@ -60,8 +72,12 @@ impl Control {
         let tickets = Tickets::new().map_err(StartError::Tls)?;
         let Loaded { config, sources, .. } = loaded;
         let managed = Managed::default();
-        let snapshot = build(config, None, &doors, &dev, &managed)?;
-        let (log, writer) = open_log(&snapshot.config)?;
+        let snapshot = build(config, None, &doors, &dev, &managed, count)?;
+        let (mut outputs, (mut metrics, scrapes)) = (Outputs::default(), MetricsDoor::new());
+        outputs.adopt(Outputs::open(&snapshot.config, None, count)?);
+        let bound = metrics.bind(&snapshot.config).map_err(|error| StartError::Bind(vec![error]))?;
+        metrics.adopt(&snapshot.config, bound);
+        let max_connections = super::capability::max_connections(&snapshot.config.server, count);
         let mut control = Control {
             watch: Watch::new(&snapshot.config),
             snapshot,
@@ -75,18 +91,21 @@ impl Control {
             tickets,
             managed,
             acme: Manager::default(),
-            log,
-            writer,
+            outputs,
+            metrics,
+            scrapes: Some(scrapes),
+            expiry: Expiry::default(),
+            max_connections,
             source,
             started: (SystemTime::now(), Instant::now()),
             last_reload: None,
+            reloads: (0, 0),
         };
         control.manage();
         let acceptors = control.acceptors(&control.snapshot, &control.doors)?;
         let generations = control.generations(acceptors);
-        let max = super::capability::max_connections(&control.snapshot.config.server, count);
-        control.workers =
-            worker::spawn_all(generations, max).map_err(|error| StartError::Io("a worker thread".into(), error))?;
+        control.workers = worker::spawn_all(generations, max_connections)
+            .map_err(|error| StartError::Io("a worker thread".into(), error))?;
         Ok(control)
     }
 
@@ -132,6 +151,7 @@ impl Control {
             }
             Err(problems) => tracing::error!("not reloaded, generation {} stays:\n{problems}", self.generation),
         }
+        *(if outcome.is_ok() { &mut self.reloads.0 } else { &mut self.reloads.1 }) += 1;
         self.last_reload = Some(Outcome { at: SystemTime::now(), error: outcome.as_ref().err().cloned() });
         outcome.map(|changes| format!("generation {}: {changes}", self.generation))
     }
@@ -148,16 +168,12 @@ impl Control {
         let Loaded { config, sources, .. } = self.read()?;
         let changes = super::changes::between(&self.snapshot.config, &config);
         let doors = self.open_doors(&config)?;
-        build(config, Some(&self.snapshot), &doors, &self.dev, &self.managed)
-            .map_err(|error| text(&error, &sources))?;
+        self.build(config, &doors).map_err(|error| text(&error, &sources))?;
         Ok(format!("would become generation {}: {changes}", self.generation + 1))
     }
 
     async fn status(&self) -> String {
-        let mut reports = Vec::new();
-        for worker in &self.workers {
-            reports.push(worker.report().await);
-        }
+        let reports = self.reports().await;
         let config = &self.snapshot.config;
         let listener = |door: &BoundDoor| (config.listeners[door.listener].name.clone(), door.local.to_string());
         let facts = status::Facts {
@@ -167,6 +183,9 @@ impl Control {
             running: self.started.1.elapsed(),
             last_reload: self.last_reload.as_ref(),
             listeners: self.doors.iter().map(listener).collect(),
+            log: self.outputs.log_stats(),
+            spans: self.outputs.trace_stats(),
+            metrics: self.metrics.address(),
             managed: self.snapshot.certs.as_ref().map_or(&[][..], |certs| certs.managed()),
         };
         status::json(&facts, &reports)
@@ -175,11 +194,11 @@ impl Control {
     /// Serves the certificate files as they are now, when they have changed. What is half written changes nothing.
     pub fn look_at_files(&mut self) {
         let Some(settled) = self.watch.changed() else { return };
-        match build(self.snapshot.config.clone(), Some(&self.snapshot), &self.doors, &self.dev, &self.managed) {
+        match self.build(self.snapshot.config.clone(), &self.doors) {
             Ok(snapshot) => {
                 self.watch.settle();
                 let doors = self.doors.iter().map(BoundDoor::without_sockets).collect();
-                match self.adopt(snapshot, doors, self.log.clone()) {
+                match self.adopt(snapshot, doors, None) {
                     Ok(()) => tracing::info!("certificate files have changed: generation {}", self.generation),
                     Err(error) => tracing::error!("certificate files have changed, but: {}", self.text(&error)),
                 }
@@ -198,21 +217,18 @@ impl Control {
 
     /// Opens the access log's file anew, after something has moved the old one.
     pub fn reopen_log(&self) {
-        match &self.writer {
-            Some(writer) => writer.reopen(),
-            None => tracing::warn!("SIGUSR1: there is no access log to open again"),
-        }
+        self.outputs.reopen_log();
     }
 
     /// Leaves the workers to themselves: there is no next generation.
-    pub fn let_go(self) -> (Vec<Handle>, Option<Writer>) {
-        (self.workers, self.writer)
+    pub fn let_go(self) -> (Vec<Handle>, Outputs) {
+        (self.workers, self.outputs)
     }
 
     /// Ends: the workers to wait for, and the log to close after them.
-    pub fn stop(self) -> (Vec<Handle>, Option<Writer>) {
+    pub fn stop(self) -> (Vec<Handle>, Outputs) {
         self.workers.iter().for_each(Handle::drain);
-        (self.workers, self.writer)
+        (self.workers, self.outputs)
     }
 
     /// Everything that can fail comes first; the workers are told at the end.
@@ -224,18 +240,13 @@ impl Control {
         let changes = super::changes::between(&self.snapshot.config, &config);
         let doors = self.open_doors(&config)?;
         let render = |error: &StartError| text(error, &sources);
-        let snapshot =
-            build(config, Some(&self.snapshot), &doors, &self.dev, &self.managed).map_err(|error| render(&error))?;
-        let (log, writer) = match snapshot.config.access_log == self.snapshot.config.access_log {
-            true => (self.log.as_ref().map(|log| log.with_sites(site_names(&snapshot.config))), None),
-            false => open_log(&snapshot.config).map_err(|error| render(&error))?,
-        };
-        let new_log = snapshot.config.access_log != self.snapshot.config.access_log;
-        self.adopt(snapshot, doors, log).map_err(|error| render(&error))?;
-        if new_log {
-            // Requests that are on their way write their lines to the old one, which ends after the last of them.
-            self.writer = writer;
-        }
+        let snapshot = self.build(config, &doors).map_err(|error| render(&error))?;
+        let bound = self.metrics.bind(&snapshot.config).map_err(|error| format!("{error}\n"))?;
+        let change =
+            Outputs::open(&snapshot.config, Some(&self.snapshot.config), self.count).map_err(|error| render(&error))?;
+        self.adopt(snapshot, doors, Some(change)).map_err(|error| render(&error))?;
+        self.metrics.adopt(&self.snapshot.config, bound);
+        self.metrics.serve();
         self.watch = Watch::new(&self.snapshot.config);
         self.sources = sources;
         Ok(changes)
@@ -266,10 +277,12 @@ impl Control {
         &mut self,
         snapshot: Arc<Snapshot>,
         doors: Vec<BoundDoor>,
-        log: Option<AccessLog>,
+        change: Option<Change>,
     ) -> Result<(), StartError> {
         let acceptors = self.acceptors(&snapshot, &doors)?;
-        (self.snapshot, self.doors, self.log) = (snapshot, doors, log);
+        (self.snapshot, self.doors) = (snapshot, doors);
+        change.into_iter().for_each(|change| self.outputs.adopt(change));
+        self.expiry.forget();
         self.generation += 1;
         self.manage();
         let generations = self.generations(acceptors);
@@ -302,7 +315,11 @@ impl Control {
 
     /// The current generation for each worker. Sockets that were just bound go with it.
     fn generations(&mut self, acceptors: Vec<Option<Acceptor>>) -> Vec<Generation> {
-        let generation = |_| Generation { snapshot: self.snapshot.clone(), log: self.log.clone(), doors: Vec::new() };
+        let sinks = self.outputs.sinks(&self.snapshot);
+        let generation = |worker| {
+            let (snapshot, sinks) = (self.snapshot.clone(), sinks.for_worker(worker));
+            Generation { snapshot, sinks, doors: Vec::new() }
+        };
         let mut generations: Vec<Generation> = (0..self.count).map(generation).collect();
         // A header for a server names both ends; a socket bound to every address does not know its own.
         let exact_local = self.snapshot.config.upstreams.iter().any(|upstream| upstream.proxy_protocol.is_some());
@@ -330,6 +347,11 @@ impl Control {
         generations
     }
 
+    /// What the next generation would be.
+    fn build(&self, config: Config, doors: &[BoundDoor]) -> Result<Arc<Snapshot>, StartError> {
+        build(config, Some(&self.snapshot), doors, &self.dev, &self.managed, self.count)
+    }
+
     fn text(&self, error: &StartError) -> String {
         text(error, &self.sources)
     }
@@ -342,6 +364,7 @@ fn build(
     doors: &[BoundDoor],
     dev: &DevAuthority,
     managed: &Managed,
+    workers: usize,
 ) -> Result<Arc<Snapshot>, StartError> {
     let builtin = match before.and_then(|before| before.builtin) {
         Some(running) => Some(running),
@@ -355,6 +378,7 @@ fn build(
     if let Some(before) = before {
         snapshot.inherit(before);
     }
+    snapshot.count(before, workers);
     for warning in snapshot.certs.iter().flat_map(|certs| certs.warnings()).chain(&snapshot.warnings) {
         tracing::warn!("{}", warning.message);
     }
@@ -369,15 +393,4 @@ fn text(error: &StartError, sources: &Sources) -> String {
         StartError::Io(what, error) => format!("{what}: {error}\n"),
         StartError::Tls(error) => format!("TLS: {error}\n"),
     }
-}
-
-fn site_names(config: &Config) -> Arc<[String]> {
-    config.sites.iter().map(|site| site.host.to_string()).collect()
-}
-
-fn open_log(config: &Config) -> Result<(Option<AccessLog>, Option<Writer>), StartError> {
-    let LogConfig::On { format, output, redact } = &config.access_log else { return Ok((None, None)) };
-    let (log, writer) = AccessLog::open(*format, output, redact, site_names(config))
-        .map_err(|error| StartError::Io(format!("the access log {output:?}"), error))?;
-    Ok((Some(log), Some(writer)))
 }

@@ -10,7 +10,9 @@ mod capability;
 mod changes;
 mod control;
 mod doors;
+mod outputs;
 mod proxy_header;
+mod scrape;
 mod show;
 mod signals;
 mod status;
@@ -26,9 +28,9 @@ use std::time::{Duration, Instant};
 pub use self::admin::socket_path;
 use self::control::Control;
 pub use self::control::Source;
+use self::outputs::Outputs;
 use crate::config::{BindAddress, Config, Diagnostic, Loaded, UpstreamAddress};
 use crate::net::listener::{self, BindError};
-use crate::proxy::access_log::Writer;
 use crate::snapshot::Snapshot;
 use crate::tls::DevAuthority;
 
@@ -143,15 +145,15 @@ impl Bound {
     /// # Errors
     /// Certificates, keys, the log file, or the system's resources.
     pub fn start(self, loaded: Loaded) -> Result<Running, StartError> {
-        let (workers, writer) = Control::start(loaded, Arc::default(), self.doors, self.workers, None)?.let_go();
-        Ok(Running { workers, writer })
+        let (workers, outputs) = Control::start(loaded, Arc::default(), self.doors, self.workers, None)?.let_go();
+        Ok(Running { workers, outputs })
     }
 }
 
 /// A proxy that serves inside another program.
 pub struct Running {
     workers: Vec<worker::Handle>,
-    writer: Option<Writer>,
+    outputs: Outputs,
 }
 
 impl Running {
@@ -169,9 +171,7 @@ impl Running {
             }
         };
         let finished = runtime.block_on(async { tokio::time::timeout(grace, finished).await.is_ok() });
-        if let Some(writer) = self.writer {
-            writer.stop();
-        }
+        self.outputs.stop();
         Ok(finished)
     }
 }

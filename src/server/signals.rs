@@ -7,7 +7,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::admin::{AdminSocket, Ask};
+use super::admin::AdminSocket;
 use super::control::Control;
 
 /// How often certificate files are looked at.
@@ -49,11 +49,11 @@ impl Signals {
         let Signals { runtime, mut received } = self;
         let admin = control.open_admin();
         let local = tokio::task::LocalSet::new();
-        let writer = local.block_on(&runtime, async {
+        let outputs = local.block_on(&runtime, async {
             received.control(&mut control, admin.as_ref()).await;
             let grace = control.snapshot().config.server.shutdown_grace;
             tracing::info!("stopping: no new connections, open requests have {grace:?}");
-            let (workers, writer) = control.stop();
+            let (workers, outputs) = control.stop();
             let finished = async {
                 for worker in workers {
                     worker.finished().await;
@@ -64,11 +64,9 @@ impl Signals {
                 () = tokio::time::sleep(grace) => tracing::warn!("stopped: some requests did not finish within {grace:?}"),
                 () = received.end() => tracing::warn!("stopped at once by a second signal"),
             }
-            writer
+            outputs
         });
-        if let Some(writer) = writer {
-            writer.stop();
-        }
+        outputs.stop();
     }
 }
 
@@ -76,6 +74,7 @@ impl Received {
     /// Does what signals, files and the administration socket ask for, until a signal asks for the end.
     async fn control(&mut self, control: &mut Control, admin: Option<&AdminSocket>) {
         let mut questions = admin.and_then(|admin| admin.serve().ok());
+        let mut scrapes = control.serve_metrics();
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -89,6 +88,9 @@ impl Received {
                 Some(ask) = next(&mut questions) => {
                     // Whoever asked may have gone.
                     let _ = ask.reply.send(control.answer(ask.question).await);
+                }
+                Some(reply) = next(&mut scrapes) => {
+                    let _ = reply.send(control.scrape().await);
                 }
                 _ = look.tick() => control.look_at_files(),
             }
@@ -105,7 +107,7 @@ impl Received {
 }
 
 /// The next question; never, where there is no socket.
-async fn next(questions: &mut Option<mpsc::Receiver<Ask>>) -> Option<Ask> {
+async fn next<T>(questions: &mut Option<mpsc::Receiver<T>>) -> Option<T> {
     match questions {
         Some(questions) => questions.recv().await,
         None => std::future::pending().await,

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::config::Config;
-use crate::proxy::Tally;
+use crate::proxy::{Tally, access_log, trace};
 use crate::tls::ManagedCert;
 use crate::upstream::ServerState;
 
@@ -37,6 +37,10 @@ pub(super) struct Facts<'a> {
     pub last_reload: Option<&'a Outcome>,
     /// `name address` of each door.
     pub listeners: Vec<(String, String)>,
+    /// The access log, the traces and the metrics, where they are on.
+    pub log: Option<access_log::Stats>,
+    pub spans: Option<trace::Stats>,
+    pub metrics: Option<String>,
     /// The certificates that ACME looks after.
     pub managed: &'a [Arc<ManagedCert>],
 }
@@ -96,6 +100,9 @@ pub(super) fn json(facts: &Facts<'_>, reports: &[Option<Report>]) -> String {
         "listeners": facts.listeners.iter().map(|(name, address)| json!({ "name": name, "address": address })).collect::<Vec<_>>(),
         "connections": answered().map(|report| report.connections).sum::<usize>(),
         "responses": { "2xx": by_class[2], "3xx": by_class[3], "4xx": by_class[4], "5xx": by_class[5] },
+        "access_log": facts.log.map(|log| json!({ "lines": log.lines, "lost": log.lost, "waiting_bytes": log.waiting })),
+        "tracing": facts.spans.map(|spans| json!({ "sent": spans.sent, "lost": spans.lost, "waiting": spans.waiting })),
+        "metrics": facts.metrics,
         "workers": workers,
         "sites": sites,
         "acme": facts.managed.iter().map(|cert| json!({ "names": cert.names(), "state": &*cert.state() })).collect::<Vec<_>>(),

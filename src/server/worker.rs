@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
+use tokio::time::Instant;
 
 use super::accept::{self, Handed};
 use super::doors::{Door, Hall};
 use super::status::Report;
 use crate::http::{Settings, Shared};
 use crate::net::clock;
-use crate::proxy::{Proxy, access_log::AccessLog};
+use crate::proxy::{Proxy, Sinks};
 use crate::snapshot::{Snapshot, View};
 use crate::upstream::Cluster;
 
@@ -33,6 +34,19 @@ pub struct Handle {
     finished: oneshot::Receiver<()>,
 }
 
+/// A question to a worker.
+pub(super) struct Asked {
+    report: oneshot::Receiver<Report>,
+    until: Instant,
+}
+
+impl Asked {
+    /// The answer; `None` when it does not come in time.
+    pub async fn wait(self) -> Option<Report> {
+        tokio::time::timeout_at(self.until, self.report).await.ok()?.ok()
+    }
+}
+
 /// What a worker is told.
 pub(super) enum Command {
     /// A connection that another worker accepted and this one has more room for.
@@ -46,7 +60,7 @@ pub(super) enum Command {
 /// A generation of the config, as one worker gets it.
 pub(super) struct Generation {
     pub snapshot: Arc<Snapshot>,
-    pub log: Option<AccessLog>,
+    pub sinks: Option<Sinks>,
     /// All its doors; new ones bring a socket.
     pub doors: Vec<Door>,
 }
@@ -64,11 +78,12 @@ impl Handle {
         let _ = self.commands.send(Command::Adopt(Box::new(generation)));
     }
 
-    /// Asks the worker how it is; `None` when it does not answer in time.
-    pub async fn report(&self) -> Option<Report> {
+    /// Asks the worker how it is.
+    pub fn ask(&self) -> Asked {
         let (reply, report) = oneshot::channel();
-        self.commands.send(Command::Report(reply)).ok()?;
-        tokio::time::timeout(REPORT_WAIT, report).await.ok()?.ok()
+        // A worker that is gone drops the question, which is no answer.
+        let _ = self.commands.send(Command::Report(reply));
+        Asked { report, until: Instant::now() + REPORT_WAIT }
     }
 
     pub fn drain(&self) {
@@ -118,9 +133,9 @@ pub(super) struct Seat {
 }
 
 async fn run(seat: Seat, first: Generation, mut commands: mpsc::UnboundedReceiver<Command>) {
-    let Generation { snapshot, log, doors } = first;
+    let Generation { snapshot, sinks, doors } = first;
     let settings = settings(&snapshot);
-    let shared = Rc::new(Shared::new(Proxy::new(Rc::new(View::new(snapshot)), log), settings));
+    let shared = Rc::new(Shared::new(Proxy::new(Rc::new(View::new(snapshot)), sinks), settings));
     let hall = Hall::new(seat, shared.clone());
     hall.adopt(doors, shared.clone());
     let sweeping = tokio::task::spawn_local({
@@ -153,11 +168,11 @@ async fn run(seat: Seat, first: Generation, mut commands: mpsc::UnboundedReceive
 
 /// Requests that begin from here on meet the new generation, on open connections too; those that have begun keep theirs.
 fn adopt(generation: Generation, hall: &Rc<Hall>) {
-    let Generation { snapshot, log, doors } = generation;
+    let Generation { snapshot, sinks, doors } = generation;
     let before = hall.shared();
     let settings = settings(&snapshot);
     let view = View::after(&before.handler.view(), snapshot);
-    before.handler.adopt(Rc::new(view), log);
+    before.handler.adopt(Rc::new(view), sinks);
     let shared = Shared { handler: before.handler.clone(), settings, connections: before.connections.clone() };
     hall.adopt(doors, Rc::new(shared));
 }

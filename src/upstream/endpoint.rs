@@ -41,6 +41,8 @@ pub struct Endpoint {
     /// The server has answered a second request on a connection, and has not closed one since without having said so. Else
     /// it is not trusted with a request that must not be done twice.
     keeps: Cell<bool>,
+    /// Pooled connections that were found closed.
+    stale: Cell<u64>,
     /// The header each connection begins with.
     pub(super) proxy_protocol: Option<ProxyHeader>,
     pub(super) failures: Failures,
@@ -95,6 +97,8 @@ pub struct ServerState {
     pub idle: usize,
     /// Workers that leave it out for the time being.
     pub ejected: usize,
+    /// Pooled connections so far that were found closed when they were wanted.
+    pub stale: u64,
 }
 
 impl ServerState {
@@ -103,6 +107,7 @@ impl ServerState {
             in_flight: self.in_flight + other.in_flight,
             idle: self.idle + other.idle,
             ejected: self.ejected + other.ejected,
+            stale: self.stale + other.stale,
         }
     }
 }
@@ -129,6 +134,7 @@ impl Endpoint {
             tls: None,
             in_flight: Cell::new(0),
             keeps: Cell::new(false),
+            stale: Cell::new(0),
             proxy_protocol: upstream.proxy_protocol,
             failures: Failures::default(),
             resolved: RefCell::default(),
@@ -175,6 +181,7 @@ impl Endpoint {
             in_flight: self.in_flight.get(),
             idle: self.idle.borrow().len() + self.h2.as_ref().map_or(0, h2::Pool::idle),
             ejected: usize::from(self.is_ejected()),
+            stale: self.stale.get(),
         }
     }
 
@@ -214,6 +221,7 @@ impl Endpoint {
             }
             if connection.wire.io.is_stale(once) {
                 self.note_closed();
+                self.stale.set(self.stale.get() + 1);
                 continue;
             }
             if once && !self.keeps.get() && connection.keep.is_none() {

@@ -8,6 +8,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("error", 0),
     ("config", 1),
     ("message", 2),
+    ("metrics", 2),
     ("net", 2),
     ("h1", 3),
     ("tls", 3),

@@ -1,0 +1,50 @@
+//! What a scrape of the metrics gets.
+
+use tokio::sync::mpsc;
+
+use super::Control;
+use crate::metrics::{Facts, Scrape};
+use crate::server::scrape::{self, Asked};
+use crate::server::status::Report;
+use crate::server::worker::Handle;
+
+impl Control {
+    /// Answers the listener of `[metrics]` from now on; scrapes come out of the returned queue.
+    pub fn serve_metrics(&mut self) -> Option<mpsc::Receiver<Asked>> {
+        self.metrics.serve();
+        self.scrapes.take()
+    }
+
+    /// Of each worker how it is; all are asked at once.
+    pub(super) async fn reports(&self) -> Vec<Option<Report>> {
+        let asked: Vec<_> = self.workers.iter().map(Handle::ask).collect();
+        let mut reports = Vec::new();
+        for report in asked {
+            reports.push(report.wait().await);
+        }
+        reports
+    }
+
+    /// Everything as OpenMetrics text.
+    pub async fn scrape(&mut self) -> String {
+        let Some(metrics) = self.snapshot.metrics.clone() else { return String::new() };
+        let reports = self.reports().await;
+        let config = &self.snapshot.config;
+        let certs = self.snapshot.certs.as_deref();
+        let facts = Facts {
+            generation: self.generation,
+            started: self.started.0,
+            reloads: self.reloads,
+            last_reload: self.last_reload.as_ref().map(|last| (last.at, last.error.is_none())),
+            workers: reports.iter().map(Option::is_some).collect(),
+            connections: reports.iter().flatten().map(|report| report.connections as u64).sum(),
+            max_connections: (self.max_connections * self.count) as u64,
+            servers: scrape::servers(config, &reports),
+            certificates: self.expiry.certificates(config, certs),
+            acme: scrape::acme(certs),
+            log: self.outputs.log_stats().map(|stats| (stats.lines, stats.lost, stats.waiting)),
+            spans: self.outputs.trace_stats().map(|stats| (stats.sent, stats.lost, stats.waiting)),
+        };
+        Scrape { metrics, facts }.text()
+    }
+}
