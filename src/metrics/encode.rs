@@ -1,18 +1,17 @@
 //! One scrape as text: OpenMetrics 1.0, which Prometheus reads.
 
-use std::collections::BTreeMap;
-use std::fmt::{Error, Write};
+use std::fmt::Error;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, LabelSetEncoder, MetricEncoder, NoLabelSet};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::process::{Process, seconds};
-use super::shard::{BOUNDS, CLASSES, GROUPS, HANDSHAKE_FAILURES, METHODS, RETRIED, TLS_VERSIONS};
-use super::{Labels, Metrics, RouteShard, Series, UpstreamShard, WorkerShard};
+use super::shard::{GROUPS, HANDSHAKE_FAILURES, TLS_VERSIONS};
+use super::{Metrics, WorkerShard, text};
 use crate::error::TABLE;
 
 /// What is known beside the counters, at one moment.
@@ -80,9 +79,11 @@ impl Scrape {
     pub const CONTENT_TYPE: &'static str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
     pub fn text(self) -> String {
+        let mut text = String::with_capacity(64 << 10);
+        text::routes(&self.metrics, &mut text);
+        text::upstreams(&self.metrics, &self.facts.servers, &mut text);
         let mut registry = Registry::default();
         registry.register_collector(Box::new(self));
-        let mut text = String::with_capacity(64 << 10);
         // Writing into a String does not fail.
         let _ = prometheus_client::encoding::text::encode(&mut text, &registry);
         text
@@ -92,8 +93,7 @@ impl Scrape {
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), Error> {
         let out = &mut encoder;
-        self.requests(out)?;
-        self.upstreams(out)?;
+        self.errors(out)?;
         self.tls(out)?;
         self.process(out)?;
         self.certificates(out)?;
@@ -120,108 +120,13 @@ fn level(family: &mut MetricEncoder<'_>, labels: &impl EncodeLabelSet, value: u6
 }
 
 impl Scrape {
-    fn requests(&self, out: &mut DescriptorEncoder<'_>) -> Done {
-        let metrics = &self.metrics;
-        // Routes that share a series stand once, and those without a request not at all.
-        let mut routes: BTreeMap<&Labels, &Series<RouteShard>> = BTreeMap::new();
-        for series in metrics.routes.iter().flatten().chain([&metrics.unrouted]) {
-            if series.shards.iter().any(|shard| shard.durations.iter().any(|count| count.get() > 0)) {
-                routes.insert(&series.labels, series);
-            }
-        }
-        let help = "Requests answered, by the route of the config they met (- for none)";
-        let mut family = counter(out, "vestibule_requests", help)?;
-        for series in routes.values() {
-            for (m, method) in METHODS.iter().enumerate() {
-                for (c, class) in CLASSES.iter().enumerate() {
-                    let value = series.sum(|shard| shard.requests[m][c].get());
-                    if value > 0 {
-                        count(&mut family, &(&series.labels, [("method", *method), ("code", *class)]), value)?;
-                    }
-                }
-            }
-        }
-        let help = "From the request head to the last byte of the answer";
-        let name = "vestibule_request_duration_seconds";
-        let mut family = out.encode_descriptor(name, help, None, MetricType::Histogram)?;
-        for series in routes.values() {
-            let mut buckets = [(f64::INFINITY, 0); BOUNDS.len() + 1];
-            let mut total = 0;
-            for (index, (bound, value)) in buckets.iter_mut().enumerate() {
-                if let Some(micros) = BOUNDS.get(index) {
-                    *bound = *micros as f64 / 1e6;
-                }
-                *value = series.sum(|shard| shard.durations[index].get());
-                total += *value;
-            }
-            let sum = series.sum(|shard| shard.duration_sum.get()) as f64 / 1e6;
-            let mut metric = family.encode_family(&series.labels)?;
-            metric.encode_histogram::<NoLabelSet>(sum, total, &buckets, None)?;
-        }
-        type Read = fn(&RouteShard) -> u64;
-        let bodies: [(&str, &str, Read); 2] = [
-            ("vestibule_request_body_bytes", "Bytes of request bodies that were forwarded", |s| s.received.get()),
-            ("vestibule_response_body_bytes", "Bytes of response bodies sent to clients", |s| s.sent.get()),
-        ];
-        for (name, help, read) in bodies {
-            let mut family = counter(out, name, help)?;
-            for series in routes.values() {
-                let value = series.sum(read);
-                if value > 0 {
-                    count(&mut family, &series.labels, value)?;
-                }
-            }
-        }
+    fn errors(&self, out: &mut DescriptorEncoder<'_>) -> Done {
         let mut family =
             counter(out, "vestibule_errors", "Requests that ended with a why-code (`vestibule why CODE`)")?;
         for row in TABLE {
             let value = self.workers(|worker| worker.errors[row.why as usize].get());
             if value > 0 {
                 count(&mut family, &[("why", row.code)], value)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn upstreams(&self, out: &mut DescriptorEncoder<'_>) -> Done {
-        let mut upstreams: BTreeMap<&Labels, &Series<UpstreamShard>> = BTreeMap::new();
-        for series in &self.metrics.upstreams {
-            upstreams.insert(&series.labels, series);
-        }
-        let help = "Exchanges with servers, by whether the connection was in the pool";
-        let mut family = counter(out, "vestibule_upstream_exchanges", help)?;
-        for series in upstreams.values() {
-            let values = [("reused", series.sum(|s| s.reused.get())), ("new", series.sum(|s| s.fresh.get()))];
-            for (connection, value) in values.into_iter().filter(|(_, value)| *value > 0) {
-                count(&mut family, &(&series.labels, [("connection", connection)]), value)?;
-            }
-        }
-        let mut family =
-            counter(out, "vestibule_upstream_retries", "Second attempts, by what the one before failed of")?;
-        for series in upstreams.values() {
-            for (index, reason) in RETRIED.iter().enumerate() {
-                let value = series.sum(|shard| shard.retried[index].get());
-                if value > 0 {
-                    count(&mut family, &(&series.labels, [("reason", *reason)]), value)?;
-                }
-            }
-        }
-        let servers = &self.facts.servers;
-        let help = "Pooled connections that the server had closed when they were wanted";
-        let mut family = counter(out, "vestibule_upstream_stale_connections", help)?;
-        for server in servers.iter().filter(|server| server.stale > 0) {
-            count(&mut family, &server.labels(), server.stale)?;
-        }
-        type Read = fn(&Server) -> u64;
-        let levels: [(&str, &str, Read); 3] = [
-            ("vestibule_upstream_requests_in_flight", "Requests that a server works on", |s| s.in_flight),
-            ("vestibule_upstream_idle_connections", "Pooled connections to a server", |s| s.idle),
-            ("vestibule_upstream_ejected_workers", "Workers that leave a server out after failures", |s| s.ejected),
-        ];
-        for (name, help, read) in levels {
-            let mut family = gauge(out, name, help)?;
-            for server in servers {
-                level(&mut family, &server.labels(), read(server))?;
             }
         }
         Ok(())
@@ -349,37 +254,5 @@ impl Scrape {
 
     fn workers(&self, count: impl Fn(&WorkerShard) -> u64) -> u64 {
         self.metrics.workers.iter().map(count).sum()
-    }
-}
-
-impl Server {
-    fn labels(&self) -> [(&str, &str); 2] {
-        [("upstream", &self.upstream), ("server", &self.address)]
-    }
-}
-
-impl EncodeLabelSet for &Labels {
-    fn encode(&self, encoder: &mut LabelSetEncoder) -> Done {
-        Labels::encode(self, encoder)
-    }
-}
-
-impl EncodeLabelSet for Labels {
-    fn encode(&self, encoder: &mut LabelSetEncoder) -> Done {
-        let mut label = |key: &str, value: &str| {
-            let mut label = encoder.encode_label();
-            let mut name = label.encode_label_key()?;
-            name.write_str(key)?;
-            let mut text = name.encode_label_value()?;
-            text.write_str(value)?;
-            text.finish()
-        };
-        match self {
-            Labels::Route { site, route } => {
-                label("site", site)?;
-                label("route", route)
-            }
-            Labels::Upstream(name) => label("upstream", name),
-        }
     }
 }

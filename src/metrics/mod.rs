@@ -5,6 +5,7 @@
 mod encode;
 mod process;
 mod shard;
+mod text;
 
 use std::sync::Arc;
 
@@ -19,20 +20,28 @@ pub const NO_ROUTE: &str = "-";
 /// The counters of something that has a name in the config: one set a worker.
 #[derive(Debug)]
 pub struct Series<S> {
-    pub labels: Labels,
+    labels: Labels,
+    /// The labels as they stand in the text.
+    text: Box<str>,
     shards: Box<[S]>,
 }
 
 /// What a series is told apart by.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Labels {
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Labels {
     Route { site: Box<str>, route: Box<str> },
     Upstream(Box<str>),
 }
 
 impl<S: Default> Series<S> {
     fn new(labels: Labels, workers: usize) -> Arc<Series<S>> {
-        Arc::new(Series { labels, shards: (0..workers).map(|_| S::default()).collect() })
+        let text = match &labels {
+            Labels::Route { site, route } => {
+                format!("site=\"{}\",route=\"{}\"", text::escaped(site), text::escaped(route))
+            }
+            Labels::Upstream(name) => format!("upstream=\"{}\"", text::escaped(name)),
+        };
+        Arc::new(Series { labels, text: text.into(), shards: (0..workers).map(|_| S::default()).collect() })
     }
 
     /// The counters of one worker. Only that worker may add to them.
@@ -52,8 +61,11 @@ pub struct Metrics {
     unrouted: Arc<Series<RouteShard>>,
     /// By site and route, as the config has them. Routes of one site with the same path share their counters.
     routes: Vec<Vec<Arc<Series<RouteShard>>>>,
+    /// Each series of `routes` once.
+    all_routes: Vec<Arc<Series<RouteShard>>>,
     /// In the order of the config's upstreams.
     upstreams: Vec<Arc<Series<UpstreamShard>>>,
+    all_upstreams: Vec<Arc<Series<UpstreamShard>>>,
 }
 
 impl Metrics {
@@ -72,8 +84,9 @@ impl Metrics {
             };
             site.routes.iter().map(|route| known.route(of(route), workers)).collect()
         });
-        let routes = routes.collect();
-        let upstreams = config.upstreams.iter().map(|upstream| known.upstream(&upstream.name, workers)).collect();
+        let routes: Vec<Vec<_>> = routes.collect();
+        let upstreams: Vec<_> =
+            config.upstreams.iter().map(|upstream| known.upstream(&upstream.name, workers)).collect();
         let none = Labels::Route { site: NO_ROUTE.into(), route: NO_ROUTE.into() };
         Metrics {
             workers: before.map_or_else(
@@ -81,7 +94,9 @@ impl Metrics {
                 |before| before.workers.clone(),
             ),
             unrouted: before.map_or_else(|| Series::new(none, workers), |before| before.unrouted.clone()),
+            all_routes: once(routes.iter().flatten()),
             routes,
+            all_upstreams: once(upstreams.iter()),
             upstreams,
         }
     }
@@ -100,6 +115,12 @@ impl Metrics {
     pub fn upstream(&self, upstream: usize, worker: usize) -> Option<&UpstreamShard> {
         self.upstreams.get(upstream)?.of(worker)
     }
+}
+
+/// Each series once, in the order they are met.
+fn once<'a, S: 'a>(all: impl Iterator<Item = &'a Arc<Series<S>>>) -> Vec<Arc<Series<S>>> {
+    let mut met = std::collections::HashSet::new();
+    all.filter(|series| met.insert(Arc::as_ptr(series))).cloned().collect()
 }
 
 /// Series by their labels, while a generation is built.

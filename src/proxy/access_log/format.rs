@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::io::Write;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
@@ -11,39 +11,31 @@ use time::macros::format_description;
 use super::{AccessLog, Line};
 use crate::message::Known;
 
-const RFC3339: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]");
-const CLOCK: &[BorrowedFormatItem<'_>] = format_description!("[hour]:[minute]:[second]");
-const COMMON: &[BorrowedFormatItem<'_>] =
+static RFC3339: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]");
+static CLOCK: &[BorrowedFormatItem<'_>] = format_description!("[hour]:[minute]:[second]");
+static COMMON: &[BorrowedFormatItem<'_>] =
     format_description!("[day]/[month repr:short]/[year]:[hour]:[minute]:[second] +0000");
 /// What stands for a value that is not shown.
 const MASK: &[u8] = b"***";
 
 thread_local! {
-    /// The last second in text: formatting it costs as much as the rest of a line.
-    static SECOND: RefCell<(i64, String)> = const { RefCell::new((i64::MIN, String::new())) };
+    /// The last second in text, and the layout it is in: formatting it costs as much as the rest of a line.
+    static SECOND: RefCell<(u64, *const u8, String)> = const { RefCell::new((u64::MAX, std::ptr::null(), String::new())) };
 }
 
-/// Writes the time in one layout, and returns the milliseconds that are left. A process has one layout.
-fn stamp(out: &mut Vec<u8>, layout: &[BorrowedFormatItem<'_>]) -> u16 {
-    let now = OffsetDateTime::now_utc();
-    SECOND.with_borrow_mut(|(second, text)| {
-        // The layouts differ in length from the second character on; a reload may change the format.
-        if *second != now.unix_timestamp() || !fits(text, layout) {
-            *text = now.format(layout).unwrap_or_default();
-            *second = now.unix_timestamp();
+/// Writes the time in one layout, and returns the milliseconds that are left.
+fn stamp(out: &mut Vec<u8>, layout: &'static [BorrowedFormatItem<'_>]) -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let (seconds, place) = (now.as_secs(), layout.as_ptr().cast::<u8>());
+    SECOND.with_borrow_mut(|(second, of, text)| {
+        if *second != seconds || *of != place {
+            let time = OffsetDateTime::UNIX_EPOCH + Duration::from_secs(seconds);
+            *text = time.format(layout).unwrap_or_default();
+            (*second, *of) = (seconds, place);
         }
         out.extend_from_slice(text.as_bytes());
     });
-    now.millisecond()
-}
-
-fn fits(text: &str, layout: &[BorrowedFormatItem<'_>]) -> bool {
-    text.len()
-        == match layout.len() {
-            length if length == RFC3339.len() => 19,
-            length if length == CLOCK.len() => 8,
-            _ => 26,
-        }
+    now.subsec_millis().into()
 }
 
 fn number(out: &mut Vec<u8>, value: u64) {
@@ -70,7 +62,9 @@ fn hex(out: &mut Vec<u8>, id: u64) {
 
 /// A text inside the quotes of JSON.
 fn escape(out: &mut Vec<u8>, text: &[u8]) {
-    if text.iter().all(|byte| matches!(byte, 0x20..=0x7e) && !matches!(byte, b'"' | b'\\')) {
+    // Without an early end, so that it is done for many bytes at once.
+    let plain = |byte: &u8| (0x20..=0x7e).contains(byte) & (*byte != b'"') & (*byte != b'\\');
+    if text.iter().fold(true, |all, byte| all & plain(byte)) {
         return out.extend_from_slice(text);
     }
     for c in String::from_utf8_lossy(text).chars() {
@@ -119,7 +113,7 @@ impl AccessLog {
         out.extend_from_slice(b"{\"time\":\"");
         let milli = stamp(out, RFC3339);
         out.push(b'.');
-        digits(out, milli.into());
+        digits(out, milli);
         out.extend_from_slice(b"Z\",\"request_id\":\"");
         hex(out, line.request_id);
         out.push(b'"');
