@@ -2,12 +2,15 @@
 //! An HTTP and HTTPS reverse proxy with TLS termination.
 
 pub mod acme;
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod error;
+pub mod explain;
 pub mod filter;
 pub mod h1;
 pub mod http;
+pub mod init;
 pub mod message;
 pub mod metrics;
 pub mod net;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::config::diagnostics::{Diagnostic, Severity};
 use crate::config::{Config, SiteTls, Upstream};
 use crate::filter::door::HttpsDoor;
+use crate::filter::error_pages::{Fallback, Pages};
 use crate::filter::{self, Chain, Chains};
 use crate::metrics::Metrics;
 use crate::route::Router;
@@ -33,6 +34,8 @@ pub struct Snapshot {
     pub warnings: Vec<Diagnostic>,
     /// Of each site's routes: their filters, where there are any.
     pub chains: Chains,
+    /// The error pages where no route is met.
+    pub fallback: Fallback,
     /// Where the demonstration's backend listens, when a site uses it.
     pub builtin: Option<SocketAddr>,
     /// What requests are counted in, where `[metrics]` is there.
@@ -45,7 +48,7 @@ impl Snapshot {
     /// Opens everything a config names. `bound` is the port the first TLS listener really has, known after binding.
     ///
     /// # Errors
-    /// Every problem with certificates, keys and users' files.
+    /// Every problem with certificates, keys, users' files and error pages.
     pub fn build(
         config: Config,
         dev: &DevAuthority,
@@ -54,7 +57,28 @@ impl Snapshot {
         builtin: Option<SocketAddr>,
     ) -> Result<Snapshot, Vec<Diagnostic>> {
         let has_https = config.listeners.iter().any(|listener| listener.tls);
-        let certs = has_https.then(|| CertStore::build(&config, dev, managed)).transpose();
+        let (certs, mut problems) = match has_https.then(|| CertStore::build(&config, dev, managed)).transpose() {
+            Ok(certs) => (certs.map(Arc::new), Vec::new()),
+            Err(problems) => (None, problems),
+        };
+        let (mut snapshot, others) = Snapshot::with_certificates(config, certs, bound, builtin);
+        problems.extend(others);
+        if problems.iter().any(|problem| problem.severity == Severity::Error) {
+            return Err(problems);
+        }
+        snapshot.warnings = problems;
+        Ok(snapshot)
+    }
+
+    /// The same around certificates that are open already, or that could not be opened: routing needs none. Beside it
+    /// every problem with users' files and with the files of upstream TLS; those that are errors leave a part out.
+    pub fn with_certificates(
+        config: Config,
+        certs: Option<Arc<CertStore>>,
+        bound: Option<u16>,
+        builtin: Option<SocketAddr>,
+    ) -> (Snapshot, Vec<Diagnostic>) {
+        let has_https = config.listeners.iter().any(|listener| listener.tls);
         let port = config.public_https_port.or(bound).filter(|port| *port != 443);
         let https = has_https.then_some(HttpsDoor { port });
         let dev = config.sites.iter().map(|site| match site.tls {
@@ -63,26 +87,15 @@ impl Snapshot {
             SiteTls::Off | SiteTls::Acme | SiteTls::Files(_) => false,
         });
         let dev: Vec<bool> = dev.collect();
-        let (chains, mut problems) = chains(&config, &dev);
-        let certs = match certs {
-            Ok(certs) => certs.map(Arc::new),
-            Err(others) => {
-                problems.splice(..0, others);
-                None
-            }
-        };
-        let mut warnings = Vec::new();
-        let upstream_tls = upstream_tls(&config, &mut warnings);
-        if !problems.is_empty() || warnings.iter().any(|problem| problem.severity == Severity::Error) {
-            problems.append(&mut warnings);
-            return Err(problems);
-        }
+        let (chains, fallback, mut problems) = chains(&config, &dev);
+        let upstream_tls = upstream_tls(&config, &mut problems);
         let gate = |upstream: &Upstream| {
             upstream.max_requests.map(|limits| Arc::new(Gate::new(limits, upstream.servers.len())))
         };
         let gates = config.upstreams.iter().map(gate).collect();
         let challenges = certs.as_ref().and_then(|certs| certs.challenges().cloned());
-        Ok(Snapshot {
+        let warnings = Vec::new();
+        let snapshot = Snapshot {
             certs,
             challenges,
             https,
@@ -90,11 +103,13 @@ impl Snapshot {
             upstream_tls,
             warnings,
             chains,
+            fallback,
             builtin,
             metrics: None,
             gates,
             config,
-        })
+        };
+        (snapshot, problems)
     }
 
     /// The filters of a route.
@@ -106,6 +121,14 @@ impl Snapshot {
     pub fn count(&mut self, before: Option<&Snapshot>, workers: usize) {
         let before = before.and_then(|before| before.metrics.as_deref());
         self.metrics = self.config.metrics.map(|_| Arc::new(Metrics::new(&self.config, before, workers)));
+    }
+
+    /// What browsers are shown for an error on a route, or on a site or host where none was met.
+    pub fn error_pages(&self, site: Option<usize>, route: Option<usize>) -> Option<&Pages> {
+        match (site, route) {
+            (Some(site), Some(route)) => self.chain(site, route)?.error_pages(),
+            (site, _) => self.fallback.of(site),
+        }
     }
 
     /// Upstreams that are the same as in the last generation keep its places: requests of both count.
@@ -135,7 +158,7 @@ fn upstream_tls(config: &Config, problems: &mut Vec<Diagnostic>) -> Vec<Option<C
 }
 
 /// The filters of each site's routes, and the problems with what they need.
-fn chains(config: &Config, dev: &[bool]) -> (Chains, Vec<Diagnostic>) {
+fn chains(config: &Config, dev: &[bool]) -> (Chains, Fallback, Vec<Diagnostic>) {
     let mut shared = filter::Shared::default();
     let mut problems: Vec<Diagnostic> = Vec::new();
     let mut chains = Vec::with_capacity(config.sites.len());
@@ -153,7 +176,14 @@ fn chains(config: &Config, dev: &[bool]) -> (Chains, Vec<Diagnostic>) {
         };
         chains.push(site.routes.iter().map(build).collect());
     }
-    (chains, problems)
+    // What is wrong with a file of a site was said with its routes.
+    let fallback = shared.fallback(config).unwrap_or_else(|problem| {
+        if !problems.iter().any(|said| said.origin == problem.origin) {
+            problems.push(*problem);
+        }
+        Fallback::default()
+    });
+    (chains, fallback, problems)
 }
 
 /// What one worker serves from.

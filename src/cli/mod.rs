@@ -5,14 +5,18 @@ mod ca;
 mod cert;
 mod check;
 mod compare;
+mod config;
 mod demo;
 mod dev;
+mod explain;
 mod find;
 mod health;
+mod init;
 mod local;
 mod reload;
 mod report;
 mod run;
+mod schema;
 mod status;
 mod why;
 
@@ -61,6 +65,27 @@ enum Command {
         after_help = "Examples:\n  vestibule check\n  vestibule check --config app.toml\n  vestibule check --json"
     )]
     Check(check::Arguments),
+    /// Write a commented config to start from, or translate an nginx.conf or a Caddyfile
+    #[command(after_help = "Examples:\n  vestibule init app.localhost 3000 > vestibule.toml\n  \
+        vestibule init --from /etc/nginx/nginx.conf > vestibule.toml\n  vestibule init --from Caddyfile > vestibule.toml")]
+    Init(init::Arguments),
+    /// What would happen to one request, and why; nothing is sent
+    #[command(
+        after_help = "Examples:\n  vestibule explain https://app.localhost/\n  vestibule explain POST http://app.localhost/api/x \
+        -H 'Accept: text/html'\n  vestibule explain https://app.localhost/ --from 10.0.0.7 --json"
+    )]
+    Explain(explain::Arguments),
+    /// The config as it is in effect, with the origin of every value; every key with its default
+    #[command(
+        after_help = "Examples:\n  vestibule config show\n  vestibule config show app.localhost --config app.toml\n  \
+        vestibule config --defaults > reference.toml"
+    )]
+    Config(config::Arguments),
+    /// The JSON Schema of the config, for editors
+    #[command(after_help = "Examples:\n  vestibule schema > vestibule.schema.json\n  \
+        vestibule schema | python3 -m json.tool | less\n  \
+        printf '#:schema ./vestibule.schema.json\\n' > vestibule.toml")]
+    Schema,
     /// The running proxy reads its config again
     #[command(after_help = "Examples:\n  vestibule reload\n  vestibule reload --dry-run\n  \
         vestibule reload --config app.toml")]
@@ -116,6 +141,10 @@ pub fn main() -> ExitCode {
         Some(Command::Run(file)) => run::main(&file, began, color),
         Some(Command::Dev(arguments)) => dev::main(&arguments, began, color),
         Some(Command::Check(arguments)) => check::main(&arguments, color),
+        Some(Command::Init(arguments)) => init::main(&arguments, color),
+        Some(Command::Explain(arguments)) => explain::main(&arguments, color),
+        Some(Command::Config(arguments)) => config::main(&arguments, color),
+        Some(Command::Schema) => Ok(schema::main()),
         Some(Command::Reload(arguments)) => reload::main(&arguments),
         Some(Command::Status(arguments)) => status::main(&arguments),
         Some(Command::Compare(arguments)) => compare::main(&arguments, choice, color),

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use super::{ConfigFile, find, report};
+use crate::config::{Loaded, Values};
 use crate::server;
 
 pub(super) fn main(file: &ConfigFile, began: Instant, color: bool) -> anyhow::Result<ExitCode> {
@@ -14,7 +15,8 @@ pub(super) fn main(file: &ConfigFile, began: Instant, color: bool) -> anyhow::Re
 /// Loads, binds, serves.
 pub(super) fn run(source: &find::Source, began: Instant, color: bool) -> ExitCode {
     let loaded = match find::load(source) {
-        Ok(loaded) => loaded,
+        // Serving needs the meaning alone, not the tree it was read from.
+        Ok(loaded) => Loaded { values: Values::default(), ..loaded },
         Err(problems) => return report::problems(&problems, color),
     };
     report::start_log(&loaded.config, color);

@@ -6,6 +6,7 @@
 
 mod acme;
 mod actions;
+mod error_pages;
 mod filters;
 mod globals;
 mod headers;
@@ -14,6 +15,7 @@ mod listeners;
 mod matchers;
 mod paths;
 mod policy;
+mod requests;
 mod settings;
 mod sites;
 mod targets;
@@ -22,6 +24,8 @@ mod upstream_tls;
 mod upstreams;
 
 use std::path::PathBuf;
+
+pub(super) use settings::{EARLY_LIMITS, EARLY_TIMEOUTS};
 
 use super::diagnostics::{Checked, Diagnostic};
 use super::source::{Mark, Sources};
@@ -39,12 +43,14 @@ pub(super) fn check(root: &Table, sources: &Sources, out: &mut Vec<Diagnostic>) 
         .and_then(|p| u16::try_from(p).ok());
     let tls = checker.tls(root.table("tls").unwrap_or(&empty));
     let dev_ca = checker.dev_ca(root.table("dev_ca").unwrap_or(&empty));
-    let (defaults, sites, upstreams) = checker.sites(root);
+    let error_pages = root.table("defaults").and_then(|table| checker.error_pages(table)).flatten();
+    let (defaults, sites, upstreams) = checker.sites(root, &error_pages);
     checker.doors(root, &listeners, public_https_port, &sites);
     let acme = checker.acme(root, &listeners, &sites);
     let access_log = checker.access_log(root);
     let (metrics, tracing) = (checker.metrics(root), checker.tracing(root));
     let (log, server, admin) = (globals::log(root), globals::server(root), checker.admin(root));
+    let tests = checker.tests(root);
     Config {
         listeners,
         public_https_port,
@@ -52,6 +58,7 @@ pub(super) fn check(root: &Table, sources: &Sources, out: &mut Vec<Diagnostic>) 
         dev_ca,
         acme,
         defaults,
+        error_pages,
         sites,
         upstreams,
         access_log,
@@ -60,6 +67,7 @@ pub(super) fn check(root: &Table, sources: &Sources, out: &mut Vec<Diagnostic>) 
         log,
         admin,
         server,
+        tests,
     }
 }
 

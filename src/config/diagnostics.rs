@@ -1,6 +1,6 @@
 //! Problems of a config, said so that the reader knows the fix.
 
-use super::{Origin, Sources, render};
+use super::{Config, Origin, Sources, render};
 
 /// How bad a problem is: errors start nothing, warnings are said and served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,6 +92,8 @@ impl Diagnostic {
 pub struct Problems {
     pub diagnostics: Vec<Diagnostic>,
     pub sources: Sources,
+    /// What could be understood all the same, where the syntax is whole: its files can be looked at in the same run.
+    pub partial: Option<Box<Config>>,
 }
 
 impl Problems {

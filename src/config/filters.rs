@@ -1,5 +1,6 @@
 //! What a route does to requests and responses beyond forwarding them.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,7 @@ pub struct Filters {
     pub cors: Option<Arc<Cors>>,
     /// Content codings offered, in order of preference; empty is off.
     pub compress: Vec<Coding>,
+    pub error_pages: Option<Arc<ErrorPages>>,
 }
 
 /// `hsts` (RFC 6797).
@@ -91,6 +93,24 @@ pub struct Cors {
     pub credentials: bool,
     /// How long a browser remembers the answer to a preflight.
     pub max_age: Duration,
+}
+
+/// `error_pages`: what browsers are shown for an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErrorPages {
+    /// Single statuses first, then classes.
+    pub files: Vec<ErrorFile>,
+    /// The errors of servers too, not only the proxy's own.
+    pub upstream: bool,
+}
+
+/// The page of a status, or of a class of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErrorFile {
+    pub statuses: RangeInclusive<u16>,
+    pub file: PathBuf,
+    /// Where `file` stands.
+    pub origin: Origin,
 }
 
 /// A content coding (RFC 9110 section 8.4.1).

@@ -145,6 +145,8 @@ impl Merger {
                         }
                     }
                 }
+                // Every file brings its own tests.
+                (Value::List(into), Value::List(from)) if entry.key == "test" => into.extend(from),
                 _ => out.push(twice(&entry.key, entry.key_at, there.key_at, sources)),
             }
         }

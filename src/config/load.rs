@@ -9,6 +9,7 @@ use super::expand::Environment;
 use super::read::Parsed;
 use super::source::{Mark, Sources};
 use super::value::{Entry, Node, Table, Text, Value};
+use super::values::Values;
 use super::{Config, check, decode, include, read, render};
 
 /// A config without errors.
@@ -17,6 +18,8 @@ pub struct Loaded {
     pub config: Config,
     pub warnings: Vec<Diagnostic>,
     pub sources: Sources,
+    /// Every value with its place, for `explain` and `config show`.
+    pub values: Values,
 }
 
 impl Loaded {
@@ -41,7 +44,10 @@ const FILE_LIMIT: u64 = 64 << 20;
 pub fn load(path: &Path) -> Result<Loaded, Problems> {
     let text = match read_text(path) {
         Ok(text) => text,
-        Err(diagnostic) => return Err(Problems { diagnostics: vec![*diagnostic], sources: Sources::default() }),
+        Err(diagnostic) => {
+            let sources = Sources::default();
+            return Err(Problems { diagnostics: vec![*diagnostic], sources, partial: None });
+        }
     };
     parse(&path.display().to_string(), &text, path.parent().unwrap_or(Path::new("")))
 }
@@ -127,14 +133,21 @@ fn finish(
         let said = out.split_off(syntax);
         out.extend(said.into_iter().filter(|diagnostic| trustworthy(diagnostic, &sources, broken)));
     }
-    out.sort_by_key(|diagnostic| {
+    sort(&mut out, &sources);
+    if out.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
+        let partial = broken.is_empty().then(|| Box::new(config));
+        return Err(Problems { diagnostics: out, sources, partial });
+    }
+    let values = Values::new(parsed.root, parsed.secrets);
+    Ok(Loaded { config, warnings: out, sources, values })
+}
+
+/// Sorts problems by file and place.
+pub fn sort(diagnostics: &mut [Diagnostic], sources: &Sources) {
+    diagnostics.sort_by_key(|diagnostic| {
         let origin = diagnostic.origin.as_ref();
         origin.map_or((0, 0, 0), |origin| (sources.position(&origin.file), origin.line, origin.column))
     });
-    if out.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
-        return Err(Problems { diagnostics: out, sources });
-    }
-    Ok(Loaded { config, warnings: out, sources })
 }
 
 /// Takes the content of secret files out of the problems found in it: they are logged and pasted elsewhere.

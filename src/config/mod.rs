@@ -7,9 +7,11 @@
 
 mod acme;
 mod check;
+pub mod codes;
 mod decode;
 pub mod diagnostics;
 mod expand;
+mod expect;
 mod filters;
 mod include;
 mod load;
@@ -25,6 +27,7 @@ mod tests;
 pub mod units;
 mod upstream;
 mod value;
+mod values;
 
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -36,14 +39,16 @@ use ipnet::IpNet;
 
 pub use acme::*;
 pub use diagnostics::{Diagnostic, Problems, Severity};
+pub use expect::{Expectation, Expected, Test};
 pub use filters::*;
-pub use load::{Loaded, from_env_sites, load, parse};
+pub use load::{Loaded, from_env_sites, load, parse, sort as sort_diagnostics};
 pub use matchers::{Matchers, PathRegex};
 pub use render::{json as diagnostics_to_json, text as render_diagnostics};
 pub use site::*;
 pub use source::Sources;
 pub use telemetry::*;
 pub use upstream::*;
+pub use values::{Effective, Values};
 
 /// The whole checked configuration of one process.
 #[derive(Debug, Clone)]
@@ -58,6 +63,8 @@ pub struct Config {
     pub acme: Option<Acme>,
     /// What holds before a site is known.
     pub defaults: Defaults,
+    /// The error pages for a host that no site answers for.
+    pub error_pages: Option<Arc<ErrorPages>>,
     /// Sites in file order.
     pub sites: Vec<Site>,
     /// Named upstreams first, then one for each distinct `proxy` target. [`Action::Forward`] indexes this list.
@@ -70,6 +77,8 @@ pub struct Config {
     pub log: Log,
     pub admin: Admin,
     pub server: Server,
+    /// What `check` asks and expects.
+    pub tests: Vec<Test>,
 }
 
 /// Timeouts and limits of `[defaults]`: they bound a connection and a request head, when no site is known yet.

@@ -3,6 +3,10 @@
 //! One table ([`ROOT`] and the tables below it, in `schema/tables.rs`) drives the decoder, the nearest-key hints and
 //! everything generated from the config language.
 
+pub mod document;
+pub mod json;
+mod places;
+pub mod reference;
 mod sites;
 mod tables;
 
@@ -27,6 +31,8 @@ pub struct Key {
     pub doc: &'static str,
     /// This version acts on the key. Where it does not, only the default, "off" and `false` are accepted.
     pub supported: bool,
+    /// The version that knew the key first.
+    pub since: &'static str,
 }
 
 /// The type of a value.
@@ -69,6 +75,13 @@ impl Table {
 }
 
 impl Key {
+    /// The same key, known since a later version than the first.
+    #[must_use]
+    pub const fn since(mut self, version: &'static str) -> Key {
+        self.since = version;
+        self
+    }
+
     /// The default as TOML text; empty where there is none.
     pub fn default_text(&self) -> String {
         self.default.replace('\'', "\"")
@@ -139,6 +152,37 @@ mod tests {
                 assert!(toml::de::DeTable::parse(&text).is_ok(), "{}: {text}", key.name);
             }
         });
+    }
+
+    /// `UPDATE=1` writes the committed files anew.
+    #[test]
+    fn what_is_generated_from_the_schema_is_committed() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let page = std::fs::read_to_string(root.join("docs/configuration.md")).unwrap();
+        let files = [
+            ("docs/configuration.md", document::update(&page)),
+            ("config/reference.toml", reference::reference()),
+            ("config/vestibule.schema.json", json::schema()),
+        ];
+        for (file, text) in files {
+            if std::env::var_os("UPDATE").is_some() {
+                std::fs::write(root.join(file), text).unwrap();
+                continue;
+            }
+            let there = std::fs::read_to_string(root.join(file)).unwrap_or_default();
+            assert!(
+                there == text,
+                "{file} is not what the schema gives; write it anew: UPDATE=1 cargo nextest run generated"
+            );
+        }
+    }
+
+    #[test]
+    fn every_example_of_the_reference_is_toml() {
+        for line in reference::reference().lines() {
+            let Some(example) = line.strip_prefix('#').filter(|rest| !rest.starts_with([' ', ':'])) else { continue };
+            assert!(toml::de::DeTable::parse(example).is_ok(), "{line}");
+        }
     }
 
     #[test]

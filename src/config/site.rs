@@ -1,10 +1,11 @@
 //! Sites, their routes, and what a route does.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{CertFiles, Filters, Matchers, Origin, PathRegex};
+use super::{CertFiles, ErrorPages, Filters, Matchers, Origin, PathRegex};
 
 /// A host a site answers for. Names are lower case, without a trailing dot.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -35,6 +36,8 @@ pub struct Site {
     pub aliases_redirect: bool,
     pub tls: SiteTls,
     pub http: PlainMode,
+    /// The error pages where no route is met.
+    pub error_pages: Option<Arc<ErrorPages>>,
     /// Routes in file order; the site's own action is last, with [`PathPattern::Any`].
     pub routes: Vec<Route>,
     pub origin: Origin,

@@ -23,7 +23,7 @@ struct Source {
 }
 
 /// A stretch of one source: eight bytes instead of an [`Origin`], so that every value of a big config can carry one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(super) struct Mark {
     pub file: u16,
     pub start: u32,

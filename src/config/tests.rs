@@ -211,6 +211,43 @@ fn a_full_config_means_what_it_says() {
     assert_eq!(redact.headers, ["x-secret"]);
 }
 
+/// A config without the places its values stand at.
+fn meaning(config: &Config) -> String {
+    let text = format!("{config:?}");
+    let mut parts = text.split("Origin {");
+    let first = parts.next().unwrap_or_default().to_owned();
+    // The last field of a place is its span.
+    parts.fold(first, |all, part| all + part.split_once('}').map_or("", |(_, rest)| rest))
+}
+
+#[test]
+fn what_config_show_prints_is_a_config_of_the_same_meaning() {
+    // Relative paths of included files start at their own folder, which one text cannot say.
+    let apart = |path: &PathBuf| !path.ends_with("include.toml");
+    for path in fixtures("tests/config/good").into_iter().chain(fixtures("config")).filter(apart) {
+        let first = load_fixture(&path).unwrap();
+        let shown = first.values.show(&first.sources, None);
+        let again = parse_with("shown.toml", &shown, path.parent().unwrap(), &env);
+        let again = again.unwrap_or_else(|problems| panic!("{}:\n{shown}\n{problems}", path.display()));
+        assert_eq!(meaning(&first.config), meaning(&again.config), "{}:\n{shown}", path.display());
+    }
+}
+
+#[test]
+fn every_value_shown_has_its_origin() {
+    let text = "[defaults]\nhttp = \"serve\"\n[sites]\n\"a.test\" = \"${env:BACKEND}\"\n\"b.test\" = \"${file:/dev/null}x:1\"\n";
+    let loaded = parse_with("a.toml", text, Path::new(""), &env).unwrap();
+    let shown = loaded.values.show(&loaded.sources, None);
+    let line = |start: &str| {
+        let found = shown.lines().filter(|line| line.starts_with(start)).map(|line| line.split_once(" # ").unwrap());
+        found.map(|(pair, origin)| format!("{} # {origin}", pair.trim())).collect::<Vec<_>>()
+    };
+    assert_eq!(line("http = \"s")[1], "http = \"serve\" # a.toml:2", "inherited: {shown}");
+    assert_eq!(line("tls = \"auto\"")[0], "tls = \"auto\" # default");
+    assert_eq!(line("proxy")[0], "proxy = \"backend:8000\" # a.toml:4 \"${env:BACKEND}\"");
+    assert_eq!(line("proxy")[1], "proxy = \"(from a file, not shown)\" # a.toml:5 \"${file:/dev/null}x:1\"");
+}
+
 #[test]
 fn servers_are_spoken_to_as_their_scheme_and_the_protocol_of_their_upstream_say() {
     use ServerProtocol::{H2, H2c, Http1, Http1Tls};

@@ -184,3 +184,29 @@ pub(super) fn quote_key(key: &str) -> String {
     let bare = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if !key.is_empty() && key.len() < 80 && key.chars().all(bare) { key.to_owned() } else { quote(key) }
 }
+
+/// A text as TOML, whole; `${` is written so that it stays what it is.
+pub(super) fn toml_text(text: &str) -> String {
+    toml_string(&text.replace("${", "$${"))
+}
+
+/// A key as TOML, whole.
+pub(super) fn toml_key(key: &str) -> String {
+    let bare = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if !key.is_empty() && key.chars().all(bare) { key.to_owned() } else { toml_string(key) }
+}
+
+fn toml_string(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            c if c.is_control() => out.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}

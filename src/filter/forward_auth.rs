@@ -29,8 +29,7 @@ const NOT_ASKED: &[&str] = &[
 /// # Errors
 /// The cause for which there is no answer: then nobody passes.
 pub async fn request(rules: &ForwardAuth, visit: &mut Visit<'_>) -> Result<Verdict, Why> {
-    // The client's own copies go first, with those a CGI server would read as the same.
-    visit.head.fields.retain(|field| !rules.copy_headers.iter().any(|name| folds(field.name, name.as_bytes())));
+    take_out_copies(rules, visit.head);
     let cluster = visit.clusters.get(rules.upstream).ok_or(Why::UpstreamUnreachable)?;
     let question = question(rules, visit);
     let Answer { mut head, body, .. } = ask(cluster, &question, visit).await?;
@@ -47,6 +46,11 @@ pub async fn request(rules: &ForwardAuth, visit: &mut Visit<'_>) -> Result<Verdi
     response.fields = head.fields;
     response.body = body;
     Ok(Verdict::Answer(Box::new(response)))
+}
+
+/// Takes out the client's own copies of what the server states, with those a CGI server would read as the same.
+pub fn take_out_copies(rules: &ForwardAuth, head: &mut RequestHead) {
+    head.fields.retain(|field| !rules.copy_headers.iter().any(|name| folds(field.name, name.as_bytes())));
 }
 
 /// A GET with the client's fields and what it asked for.

@@ -10,6 +10,7 @@ pub mod challenge;
 mod compress;
 mod cors;
 pub mod door;
+pub mod error_pages;
 mod forward_auth;
 pub mod headers;
 mod hsts;
@@ -17,6 +18,7 @@ mod rate_limit;
 pub mod redirect;
 pub mod target;
 pub mod template;
+mod trace;
 mod users;
 
 use std::collections::HashMap;
@@ -26,9 +28,11 @@ use std::sync::Arc;
 use self::access::Access;
 use self::basic_auth::BasicAuth;
 use self::cors::Grant;
+use self::error_pages::{Fallback, Pages};
 use self::rate_limit::{Limiter, Standing};
+pub use self::trace::{Step, Trace};
 use crate::config::diagnostics::Diagnostic;
-use crate::config::{Coding, Cors, Filters, ForwardAuth, Timeouts};
+use crate::config::{Coding, Config, Cors, ErrorPages, Filters, ForwardAuth, Timeouts};
 use crate::error::Why;
 use crate::http::headers::Client;
 use crate::http::{ConnInfo, Response};
@@ -46,6 +50,7 @@ pub struct Chain {
     forward_auth: Option<Arc<ForwardAuth>>,
     compress: Box<[Coding]>,
     hsts: Option<Box<str>>,
+    error_pages: Option<Arc<Pages>>,
 }
 
 /// Of each site's routes: their chains.
@@ -57,6 +62,34 @@ pub type Chains = Vec<Vec<Option<Box<Chain>>>>;
 pub struct Shared {
     limiters: HashMap<usize, Arc<Limiter>>,
     users: HashMap<usize, Arc<BasicAuth>>,
+    pages: HashMap<usize, Arc<Pages>>,
+}
+
+impl Shared {
+    /// The pages of a place in the config.
+    ///
+    /// # Errors
+    /// A file cannot be used.
+    fn pages(&mut self, rules: Option<&Arc<ErrorPages>>) -> Result<Option<Arc<Pages>>, Box<Diagnostic>> {
+        let Some(rules) = rules else { return Ok(None) };
+        let place = Arc::as_ptr(rules) as usize;
+        let pages = match self.pages.get(&place) {
+            Some(pages) => pages.clone(),
+            None => Arc::new(Pages::open(rules)?),
+        };
+        self.pages.insert(place, pages.clone());
+        Ok(Some(pages))
+    }
+
+    /// The pages that hold where no route was met.
+    ///
+    /// # Errors
+    /// A file cannot be used.
+    pub fn fallback(&mut self, config: &Config) -> Result<Fallback, Box<Diagnostic>> {
+        let no_site = self.pages(config.error_pages.as_ref())?;
+        let sites = config.sites.iter().map(|site| self.pages(site.error_pages.as_ref()));
+        Ok(Fallback { sites: sites.collect::<Result<_, _>>()?, no_site })
+    }
 }
 
 /// A request on its way in.
@@ -94,7 +127,7 @@ impl Chain {
     /// development CA.
     ///
     /// # Errors
-    /// A users' file cannot be used.
+    /// A users' file or an error page cannot be used.
     pub fn build(
         filters: &Filters,
         host: &str,
@@ -125,6 +158,7 @@ impl Chain {
             forward_auth: filters.forward_auth.clone(),
             compress: filters.compress.clone().into(),
             hsts: filters.hsts.as_ref().filter(|_| hsts::fits(host, dev)).map(hsts::value),
+            error_pages: shared.pages(filters.error_pages.as_ref())?,
         };
         Ok((!chain.is_empty()).then(|| Box::new(chain)))
     }
@@ -137,6 +171,12 @@ impl Chain {
             && self.forward_auth.is_none()
             && self.compress.is_empty()
             && self.hsts.is_none()
+            && self.error_pages.is_none()
+    }
+
+    /// What browsers are shown for an error.
+    pub fn error_pages(&self) -> Option<&Pages> {
+        self.error_pages.as_deref()
     }
 
     /// The way in.
@@ -144,7 +184,7 @@ impl Chain {
     /// # Errors
     /// The server of `forward_auth` gave no answer.
     pub async fn request(&self, visit: &mut Visit<'_>, notes: &mut Notes) -> Result<Verdict, Why> {
-        match self.admit(visit, notes) {
+        match self.admit(visit.head, visit.client, notes, None) {
             // Boxed, so that the many requests which ask nobody do not carry the room for it.
             Verdict::Pass if self.basic_auth.is_some() || self.forward_auth.is_some() => {
                 Box::pin(self.authenticate(visit)).await
@@ -153,21 +193,28 @@ impl Chain {
         }
     }
 
-    /// What is decided at once.
-    fn admit(&self, visit: &Visit<'_>, notes: &mut Notes) -> Verdict {
+    /// What is decided at once. With a trace it is a dry run: nothing is counted, and each filter says what it found.
+    fn admit(&self, head: &RequestHead, client: &Client, notes: &mut Notes, mut trace: Option<&mut Trace>) -> Verdict {
         if !self.compress.is_empty() {
-            notes.coding = compress::choose(&self.compress, visit.head);
+            notes.coding = compress::choose(&self.compress, head);
         }
         if let Some(cors) = &self.cors {
-            notes.grant = Some(cors::grant(cors, &visit.head.fields));
+            notes.grant = Some(cors::grant(cors, &head.fields));
         }
-        if let Some(access) = &self.access
-            && !access.admits(visit.client.address)
-        {
-            return Verdict::Refuse(Why::AccessDenied, Fields::default());
+        if let Some(access) = &self.access {
+            let admitted = access.admits(client.address);
+            if let Some(trace) = &mut trace {
+                trace.access(client.address, admitted);
+            }
+            if !admitted {
+                return Verdict::Refuse(Why::AccessDenied, Fields::default());
+            }
         }
         if let Some(limiter) = &self.rate_limit {
-            let standing = limiter.count(&visit.head.fields, visit.client.address, clock::now());
+            let standing = match &mut trace {
+                None => limiter.count(&head.fields, client.address, clock::now()),
+                Some(trace) => trace.rate_limit(limiter, &head.fields, client.address),
+            };
             if standing.wait.is_some() && limiter.dry_run {
                 notes.would_refuse = Some(Why::LimitRate);
             } else if !limiter.dry_run {
@@ -179,10 +226,14 @@ impl Chain {
                 return Verdict::Refuse(Why::LimitRate, fields);
             }
         }
-        if let (Some(cors), Some(grant)) = (&self.cors, &notes.grant)
-            && let Some(response) = cors::preflight(cors, grant, visit.head)
-        {
-            return Verdict::Answer(Box::new(response));
+        if let (Some(cors), Some(grant)) = (&self.cors, &notes.grant) {
+            let preflight = cors::preflight(cors, grant, head);
+            if let Some(trace) = &mut trace {
+                trace.cors(grant, preflight.is_some());
+            }
+            if let Some(response) = preflight {
+                return Verdict::Answer(Box::new(response));
+            }
         }
         Verdict::Pass
     }

@@ -75,6 +75,24 @@ impl Limiter {
 
     /// Counts a request.
     pub fn count(&self, fields: &Fields, address: IpAddr, now: Instant) -> Standing {
+        let (key, now) = self.ask(fields, address, now);
+        self.pass(key, now)
+    }
+
+    /// What [`Limiter::count`] would say; nothing is counted.
+    pub fn look(&self, fields: &Fields, address: IpAddr, now: Instant) -> Standing {
+        let (key, now) = self.ask(fields, address, now);
+        let slot = self.table.get().and_then(|table| find(ways(table, key), key));
+        let tat = slot.map_or(now, |slot| slot.tat.load(Ordering::Acquire).max(now));
+        let next = tat.saturating_add(self.interval);
+        match next - now > self.reach {
+            true => self.standing(tat, now, Some(next - now - self.reach)),
+            false => self.standing(next, now, None),
+        }
+    }
+
+    /// The key of a request, and the time it is counted at.
+    fn ask(&self, fields: &Fields, address: IpAddr, now: Instant) -> (u64, u64) {
         let key = match &self.key {
             RateKey::Route => 1,
             RateKey::Header(name) => match fields.get_name(name.as_bytes()) {
@@ -86,7 +104,7 @@ impl Limiter {
         // One hour ahead: zero is a slot that was never used, and the past is not negative then.
         let now = now.saturating_duration_since(self.began).as_nanos() as u64 + 3_600_000_000_000;
         // Zero is the key of an empty slot.
-        self.pass(key.max(1), now)
+        (key.max(1), now)
     }
 
     /// An IPv6 customer has a /64 and could come from a new address each time.
@@ -102,9 +120,7 @@ impl Limiter {
             let slots = if self.key == RateKey::Route { WAYS } else { SLOTS };
             (0..slots).map(|_| Slot::default()).collect()
         });
-        // The length is a power of two and a multiple of WAYS, so the ways are inside.
-        let first = (key as usize).wrapping_mul(WAYS) & (table.len() - 1);
-        let ways = &table[first..first + WAYS];
+        let ways = ways(table, key);
         loop {
             let Some(slot) = find(ways, key).or_else(|| claim(ways, key, now)) else {
                 // Another worker takes a slot here, perhaps for this very key. It needs a few instructions.
@@ -134,6 +150,13 @@ impl Limiter {
             window: seconds(self.reach),
         }
     }
+}
+
+/// The slots a key may be in.
+fn ways(table: &[Slot], key: u64) -> &[Slot] {
+    // The length is a power of two and a multiple of WAYS, so the ways are inside.
+    let first = (key as usize).wrapping_mul(WAYS) & (table.len() - 1);
+    &table[first..first + WAYS]
 }
 
 fn find(ways: &[Slot], key: u64) -> Option<&Slot> {

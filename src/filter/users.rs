@@ -111,6 +111,11 @@ impl Users {
             _ => Checked::Wrong,
         }
     }
+
+    /// The same on this thread.
+    pub fn knows(&self, name: &[u8], password: &[u8]) -> bool {
+        self.hashes.get(name).is_some_and(|hash| verify(password, hash))
+    }
 }
 
 fn is_known(hash: &str) -> bool {

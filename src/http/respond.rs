@@ -39,12 +39,20 @@ impl Format {
     }
 }
 
+/// The type of a page of ours.
+pub const HTML: &str = "text/html; charset=utf-8";
+
+/// The reason phrase of a status (RFC 9110 section 15).
+pub fn reason(status: u16) -> &'static str {
+    http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Error")
+}
+
 /// The answer for a cause, in the client's format, with its code in the body and in `Proxy-Status` (RFC 9209).
 pub fn error(why: Why, format: Format, request_id: &str) -> Response {
     let row = why.row();
-    let reason = http::StatusCode::from_u16(row.status).ok().and_then(|s| s.canonical_reason()).unwrap_or("Error");
+    let reason = reason(row.status);
     let (content_type, body) = match format {
-        Format::Html => ("text/html; charset=utf-8", page(row.status, reason, row.cause, row.code, request_id)),
+        Format::Html => (HTML, page(row.status, reason, row.cause, row.code, request_id)),
         Format::Problem => (
             "application/problem+json",
             format!(

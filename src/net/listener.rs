@@ -25,12 +25,15 @@ impl std::fmt::Display for BindError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let port = self.address.port();
         match self.source.kind() {
-            io::ErrorKind::AddrInUse => write!(
-                f,
-                "error[port-in-use]: cannot listen on {}, another program already does\n\
-                 help: find it with `ss -ltnp 'sport = :{port}'` and stop it, or choose another port in [listeners]",
-                self.address
-            ),
+            io::ErrorKind::AddrInUse => {
+                let holder = super::holder::of_port(port).map_or("another program".to_owned(), |h| h.to_string());
+                write!(
+                    f,
+                    "error[port-in-use]: cannot listen on {}, {holder} already does\n\
+                     help: find it with `ss -ltnp 'sport = :{port}'` and stop it, or choose another port in [listeners]",
+                    self.address
+                )
+            }
             io::ErrorKind::PermissionDenied => write!(
                 f,
                 "error[port-needs-privilege]: this user may not listen on port {port}\n\

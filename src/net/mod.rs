@@ -2,6 +2,7 @@
 
 pub mod clock;
 mod deadline;
+pub mod holder;
 mod io;
 pub mod listener;
 pub mod proxy_protocol;

@@ -25,13 +25,8 @@ pub(super) async fn forward(
     request: &mut Request,
     record: &mut Record,
 ) -> Result<Response, Why> {
-    if let (Framing::Length(length), Some(max)) = (request.head.framing, route.limits.body)
-        && length > max
-    {
-        return Err(Why::LimitBody);
-    }
+    prepare(route, &mut request.head)?;
     let ends = Addresses { source: request.conn.peer, destination: request.conn.local };
-    request.head.fields.push_parts(b"Via", &[b"1.1 ", via().as_bytes()]);
     let waits = Waits {
         connect: route.timeouts.connect,
         response_header: route.timeouts.response_header,
@@ -156,6 +151,20 @@ fn check_websocket(head: &RequestHead, answer: &Answer) -> Result<(), Why> {
         None => answer.head.status >= 300,
     };
     if opened { Ok(()) } else { Err(Why::UpstreamWebsocket) }
+}
+
+/// The last touch to a head before it is sent.
+///
+/// # Errors
+/// `limit.body` where the head announces more than the route takes.
+pub fn prepare(route: &Route, head: &mut RequestHead) -> Result<(), Why> {
+    if let (Framing::Length(length), Some(max)) = (head.framing, route.limits.body)
+        && length > max
+    {
+        return Err(Why::LimitBody);
+    }
+    head.fields.push_parts(b"Via", &[b"1.1 ", via().as_bytes()]);
+    Ok(())
 }
 
 fn response(answer: Answer, route: &Route) -> Response {

@@ -3,7 +3,8 @@
 pub mod access_log;
 mod buffer;
 mod counted;
-mod forward;
+mod decide;
+pub mod forward;
 mod record;
 mod sinks;
 mod tally;
@@ -12,17 +13,16 @@ pub mod trace;
 use std::cell::RefCell;
 use std::rc::Rc;
 
+pub use self::decide::{Early, Entry, Outcome, Witness, act, enter, finish};
 use self::record::{Flight, Record};
 pub use self::sinks::{Names, Sinks};
 pub use self::tally::Tally;
-use crate::config::{Action, HostPattern, Route, Site};
+use crate::config::Action;
 use crate::error::Why;
-use crate::filter::{Chain, Notes, Verdict, Visit, challenge, door, headers as header_rules, redirect};
-use crate::http::headers::{Client, prepare_request, via};
+use crate::filter::{Chain, Notes, Verdict, Visit, challenge};
 use crate::http::respond::{self, Format};
 use crate::http::{ConnInfo, Handler, Request, Response};
-use crate::message::{Fields, Known, RequestHead, Version};
-use crate::route::Asked;
+use crate::message::{Fields, RequestHead};
 use crate::snapshot::View;
 
 /// The path a health check asks on the plain door. Only this machine is answered.
@@ -47,7 +47,11 @@ impl Handler for Proxy {
             Ok(response) => response,
             Err(Stop { why, fields }) => {
                 record.why = Some(why);
-                let mut response = respond::error(why, Format::of(&request.head.fields), &record.request_id());
+                let (format, id) = (Format::of(&request.head.fields), record.request_id());
+                let mut response = respond::error(why, format, &id);
+                if let (Format::Html, Some(pages)) = (format, view.snapshot.error_pages(record.site, record.route)) {
+                    pages.show(why, &id, &mut response);
+                }
                 fields.iter().for_each(|field| response.fields.push(field.name, field.value));
                 response
             }
@@ -102,7 +106,7 @@ impl Proxy {
         record: &mut Record,
         met: &mut Met<'v>,
     ) -> Result<Response, Stop> {
-        if request.head.path() == HEALTH_PATH.as_bytes() && request.conn.ip().is_loopback() {
+        if is_health_check(&request.conn, &request.head) {
             return Ok(respond::own(200, "text/plain; charset=utf-8", "ready\n".into()));
         }
         if let Some(challenges) = &view.snapshot.challenges
@@ -110,50 +114,20 @@ impl Proxy {
         {
             return Ok(response);
         }
-        let asked = Asked::of(&request.head, &request.conn);
-        let found = match view.router.find(&asked) {
-            Ok(found) => found,
-            Err(why) => {
-                if let (Why::RouteNoRoute, true) = (why, record.is_kept()) {
-                    let nearest = view.router.nearest(&asked);
-                    let route =
-                        nearest.and_then(|(site, route)| view.snapshot.config.sites.get(site)?.routes.get(route));
-                    record.nearest = route.map(|route| route.path.to_string());
-                }
-                return Err(why.into());
-            }
-        };
-        let site = view.snapshot.config.sites.get(found.site).ok_or(Why::RouteNoHost)?;
-        let route = site.routes.get(found.route).ok_or(Why::RouteNoRoute)?;
-        record.meet(found);
-        check_certificate(view, &request.conn, &request.head)?;
-        check_loop(&request.head)?;
-
-        let client = prepare_request(&mut request.head, &request.conn, &route.forwarding);
-        record.client(&client);
+        let mut entry = enter(view, &request.conn, &mut request.head, record)?;
         record.trace(&mut request.head);
-        let dev = view.snapshot.dev.get(found.site).copied().unwrap_or(false);
-        let varies = match door::decide(view.snapshot.https, site, dev, &request.conn, &request.head, client.https) {
-            door::Door::Open => false,
-            door::Door::OpenVaries => true,
-            door::Door::Answer(response) => return Ok(*response),
-            door::Door::Refused(why) => return Err(why.into()),
-        };
-        met.https = client.https;
-        met.chain = view.snapshot.chain(found.site, found.route);
-        if found.alias
-            && let Some(response) = to_own_name(site, &client, &request.head)
-        {
-            return Ok(response);
+        (met.https, met.chain) = (entry.client.https, entry.chain);
+        if let Some((_, response)) = entry.early.take() {
+            return Ok(*response);
         }
         if let Some(chain) = met.chain {
             let mut visit = Visit {
                 head: &mut request.head,
-                client: &client,
+                client: &entry.client,
                 conn: &request.conn,
                 deadline: &request.deadline,
                 clusters: &view.clusters,
-                timeouts: &route.timeouts,
+                timeouts: &entry.route.timeouts,
             };
             match chain.request(&mut visit, &mut met.notes).await? {
                 Verdict::Pass => {}
@@ -161,98 +135,27 @@ impl Proxy {
                 Verdict::Refuse(why, fields) => return Err(Stop { why, fields }),
             }
         }
-        let mut response = match &route.action {
-            Action::Forward(index) => {
-                let cluster = view.clusters.get(*index).ok_or(Why::RouteNoRoute)?;
-                record.forward(*index, request);
-                apply_request_rules(route, &client, request, record);
-                restrict_upgrade(route, &mut request.head)?;
-                forward::forward(cluster, route, request, record).await?
+        let mut response = match act(view, &entry, &request.conn, &mut request.head, record)? {
+            Outcome::Forward(cluster) => {
+                if let Action::Forward(upstream) = entry.route.action {
+                    record.forward(upstream, request);
+                }
+                let mut response = forward::forward(cluster, entry.route, request, record).await?;
+                if let Some(pages) = met.chain.and_then(Chain::error_pages) {
+                    pages.replace(&request.head.fields, || record.request_id(), &mut response);
+                }
+                response
             }
-            Action::Redirect(rule) => redirect::answer(rule, &route.path, &request.head),
-            Action::Respond(rule) => respond::own(rule.status, &rule.content_type, rule.body.clone().into()),
+            Outcome::Own(response) => response,
         };
-        apply_response_rules(route, &client, request, &mut response, record);
-        if varies {
-            door::vary(&mut response.fields);
-        }
+        finish(&entry, &request.conn, &request.head, &mut response, record);
         Ok(response)
     }
 }
 
-/// A connection opened for one host must not carry another that is served with another certificate: the client checked
-/// only the first (RFC 9110 section 15.5.20).
-fn check_certificate(view: &View, conn: &ConnInfo, head: &RequestHead) -> Result<(), Why> {
-    let (Some(facts), Some(certs)) = (&conn.tls, &view.snapshot.certs) else { return Ok(()) };
-    let Some(sni) = facts.sni.as_deref() else { return Ok(()) };
-    let host = head.host();
-    if host.eq_ignore_ascii_case(sni.as_bytes()) {
-        return Ok(());
-    }
-    let same = std::str::from_utf8(host).is_ok_and(|host| certs.same_certificate(sni, host));
-    if same { Ok(()) } else { Err(Why::TlsSniMismatch) }
-}
-
-/// A request that has been here before comes from a backend address that points back at the proxy (RFC 9110 section
-/// 7.6.3).
-fn check_loop(head: &RequestHead) -> Result<(), Why> {
-    let own = via();
-    let seen = head.fields.all(Known::Via).any(|via| memchr::memmem::find(via, own.as_bytes()).is_some());
-    if seen { Err(Why::ProxyLoop) } else { Ok(()) }
-}
-
-/// A switch to a protocol that the route does not allow is not asked for; the rest of the request is answered.
-fn restrict_upgrade(route: &Route, head: &mut RequestHead) -> Result<(), Why> {
-    let Some(asked) = head.upgrade_token() else { return Ok(()) };
-    if route.upgrade.iter().any(|allowed| asked.eq_ignore_ascii_case(allowed.as_bytes())) {
-        return Ok(());
-    }
-    // On HTTP/1.1 the wish is dropped, and the request is like any other. Extended CONNECT (RFC 8441) is nothing without it.
-    if head.version == Version::Http2 {
-        return Err(Why::RequestConnect);
-    }
-    head.upgrade = None;
-    Ok(())
-}
-
-fn to_own_name(site: &Site, client: &Client, head: &RequestHead) -> Option<Response> {
-    match &site.host {
-        HostPattern::Exact(name) if site.aliases_redirect => Some(redirect::alias(name, client.https, head)),
-        _ => None,
-    }
-}
-
-fn apply_request_rules(route: &Route, client: &Client, request: &mut Request, record: &Record) {
-    if !route.request_headers.is_empty() {
-        let Request { head, conn, .. } = request;
-        let (authority, target) = (head.authority().to_vec(), head.target().to_vec());
-        let facts = header_rules::Facts {
-            client,
-            conn,
-            method: &head.method,
-            authority: &authority,
-            target: &target,
-            request_id: &|| record.request_id(),
-        };
-        header_rules::apply(&mut head.fields, &route.request_headers, &facts);
-    }
-    if let Some(prefix) = &route.strip_prefix {
-        request.head.fields.push(b"X-Forwarded-Prefix", prefix.as_bytes());
-    }
-}
-
-fn apply_response_rules(route: &Route, client: &Client, request: &Request, response: &mut Response, record: &Record) {
-    if !route.response_headers.is_empty() {
-        let facts = header_rules::Facts {
-            client,
-            conn: &request.conn,
-            method: &request.head.method,
-            authority: request.head.authority(),
-            target: request.head.target(),
-            request_id: &|| record.request_id(),
-        };
-        header_rules::apply(&mut response.fields, &route.response_headers, &facts);
-    }
+/// The question of a health check, from this machine.
+pub fn is_health_check(conn: &ConnInfo, head: &RequestHead) -> bool {
+    head.path() == HEALTH_PATH.as_bytes() && conn.ip().is_loopback()
 }
 
 /// What a request met on its way in, for its way back.

@@ -4,6 +4,7 @@ use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 use std::time::Instant;
 
+use super::Witness;
 use super::access_log::{Line, Times};
 use super::counted::Counted;
 use super::sinks::Sinks;
@@ -15,7 +16,8 @@ use crate::http::{ConnInfo, Ended, OnEnd, Request, Response};
 use crate::message::{Fields, Method, RequestHead, Span as Bytes, Version};
 use crate::metrics::Retried;
 use crate::net::clock;
-use crate::route::Found;
+use crate::route::{Asked, Found};
+use crate::snapshot::View;
 use crate::upstream::Endpoint;
 
 /// The record of one request.
@@ -25,6 +27,9 @@ pub(super) struct Record {
     pub would_refuse: Option<Why>,
     /// Where no route was met: the path of the site's route that is nearest.
     pub nearest: Option<String>,
+    /// Whose request it is, by their places in the config.
+    pub site: Option<usize>,
+    pub route: Option<usize>,
     id: OnceCell<u64>,
     /// Nothing below is gathered when nobody reads it.
     details: Option<Box<Details>>,
@@ -83,35 +88,11 @@ impl Record {
                 trace: None,
             })
         });
-        Record { why: None, would_refuse: None, nearest: None, id: OnceCell::new(), details }
-    }
-
-    /// Somebody reads what is gathered.
-    pub fn is_kept(&self) -> bool {
-        self.details.is_some()
-    }
-
-    /// The request's id: made when somebody asks.
-    pub fn request_id(&self) -> String {
-        format!("{:016x}", self.id())
+        Record { why: None, would_refuse: None, nearest: None, site: None, route: None, id: OnceCell::new(), details }
     }
 
     fn id(&self) -> u64 {
         *self.id.get_or_init(|| fastrand::u64(..))
-    }
-
-    pub fn meet(&mut self, found: Found) {
-        if let Some(details) = &mut self.details {
-            details.found = Some(found);
-        }
-    }
-
-    pub fn client(&mut self, client: &Client) {
-        if let Some(details) = &mut self.details
-            && client.ip != details.conn.peer_ip
-        {
-            details.client_ip = Some(client.ip.clone());
-        }
     }
 
     /// Takes part in the request's trace, where requests are traced: the server gets our `traceparent`.
@@ -191,6 +172,37 @@ impl Record {
             let nearest = nearest.as_deref();
             details.end(&End { head: head.as_ref(), id, status, ended, why, would_refuse, nearest });
         }))
+    }
+}
+
+impl Witness for Record {
+    fn meet(&mut self, found: Found) {
+        (self.site, self.route) = (Some(found.site), Some(found.route));
+        if let Some(details) = &mut self.details {
+            details.found = Some(found);
+        }
+    }
+
+    fn lost(&mut self, view: &View, asked: &Asked<'_>, why: Why) {
+        self.site = view.router.site(asked.host).map(|(site, _)| site);
+        if why == Why::RouteNoRoute && self.details.is_some() {
+            let nearest = view.router.nearest(asked);
+            let route = nearest.and_then(|(site, route)| view.snapshot.config.sites.get(site)?.routes.get(route));
+            self.nearest = route.map(|route| route.path.to_string());
+        }
+    }
+
+    fn client(&mut self, client: &Client, _: &RequestHead) {
+        if let Some(details) = &mut self.details
+            && client.ip != details.conn.peer_ip
+        {
+            details.client_ip = Some(client.ip.clone());
+        }
+    }
+
+    /// The request's id: made when somebody asks.
+    fn request_id(&self) -> String {
+        format!("{:016x}", self.id())
     }
 }
 

@@ -10,7 +10,9 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+pub use self::conditions::Failed;
 use self::paths::Paths;
+pub use self::paths::why_not;
 use crate::config::{Forwarding, HostPattern, Site};
 use crate::error::Why;
 use crate::http::ConnInfo;
@@ -133,6 +135,11 @@ impl Router {
     pub fn nearest(&self, asked: &Asked<'_>) -> Option<(usize, usize)> {
         let Host { site, .. } = self.host(asked.host)?;
         Some((site, self.paths.get(site)?.nearest(&normalize(asked.path))?))
+    }
+
+    /// The site of a host alone, and whether the host is one of its aliases.
+    pub fn site(&self, host: &[u8]) -> Option<(usize, bool)> {
+        self.host(host).map(|found| (found.site, found.alias))
     }
 
     fn host(&self, host: &[u8]) -> Option<Host> {

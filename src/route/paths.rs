@@ -3,8 +3,9 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
-use super::{Asked, conditions};
-use crate::config::{Forwarding, Matchers, PathPattern, PathRegex, Site};
+use super::Asked;
+use super::conditions::{self, Failed};
+use crate::config::{Forwarding, Matchers, PathPattern, PathRegex, Route, Site};
 
 /// Indices of the routes for one path: those with more conditions first, then in file order.
 type Routes = Vec<usize>;
@@ -95,7 +96,9 @@ impl Paths {
             return routes.first().copied();
         }
         routes.iter().copied().find(|index| {
-            self.matchers.get(*index).is_none_or(|matchers| conditions::hold(matchers, &self.forwarding, asked))
+            self.matchers
+                .get(*index)
+                .is_none_or(|matchers| conditions::failed(matchers, &self.forwarding, asked).is_none())
         })
     }
 
@@ -110,6 +113,18 @@ impl Paths {
         // The first of equals: `max_by_key` gives the last.
         self.patterns.iter().enumerate().rev().max_by_key(|(_, pattern)| shared(pattern)).map(|(index, _)| index)
     }
+}
+
+/// Why a route is not for a request whose path is this one in its normal form; `None` where it is, and another one was
+/// more exact.
+pub fn why_not<'r>(route: &'r Route, path: &[u8], asked: &Asked<'_>) -> Option<Failed<'r>> {
+    let fits = match &route.path {
+        PathPattern::Exact(exact) => exact.as_bytes() == path,
+        PathPattern::Prefix(prefix) => is_below(path, prefix.as_bytes()),
+        PathPattern::Regex(regex) => regex.is_match(path),
+        PathPattern::Any => true,
+    };
+    if fits { conditions::failed(&route.matchers, &route.forwarding, asked) } else { Some(Failed::Path(&route.path)) }
 }
 
 /// Sorts prefixes and links each to the one above it.

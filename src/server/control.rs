@@ -233,7 +233,7 @@ impl Control {
 
     /// Everything that can fail comes first; the workers are told at the end.
     fn replace(&mut self, loaded: Loaded) -> Result<String, String> {
-        let Loaded { config, sources, warnings } = loaded;
+        let Loaded { config, sources, warnings, .. } = loaded;
         if !warnings.is_empty() {
             tracing::warn!("{}", config::render_diagnostics(&warnings, &sources, false).trim_end());
         }

@@ -140,6 +140,29 @@ impl CertStore {
         self.challenges.as_ref()
     }
 
+    /// What [`CertStore::resolve`] answers with, in words for a person; no leaf is made for it.
+    pub fn describe(&self, sni: Option<&str>) -> Option<String> {
+        let key = match sni {
+            Some(sni) => match self.find(&names::normalize(sni)) {
+                Found::Key(key) => key,
+                Found::Leaf(_) => return Some(format!("a leaf of the development CA for {sni}")),
+                Found::Managed(cert) if cert.is_there() => return Some(format!("the ACME certificate for {sni}")),
+                Found::Managed(_) => return Some(format!("an ACME certificate for {sni}, once it is there")),
+                Found::Nothing => return None,
+            },
+            None => match (&self.default, &self.dev_default, &self.site_default) {
+                (Some(key), ..) | (None, None, Some(key)) => key,
+                (None, Some(names), _) => return Some(format!("a leaf of the development CA for {names}")),
+                (None, None, None) => return None,
+            },
+        };
+        let leaf = key.cert.first().and_then(|der| x509_parser::parse_x509_certificate(der).ok());
+        Some(match leaf {
+            Some((_, leaf)) => format!("a certificate file for {}", names::CertNames::of(&leaf)),
+            None => "a certificate file".to_owned(),
+        })
+    }
+
     fn without_sni(&self) -> Option<Arc<CertifiedKey>> {
         if let Some(key) = &self.default {
             return Some(key.clone());

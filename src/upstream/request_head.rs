@@ -1,6 +1,8 @@
 //! The request head a server gets.
 
+use super::{Endpoint, h2};
 use crate::config::HostHeader;
+use crate::error::Why;
 use crate::h1;
 use crate::message::{Framing, Known, RequestHead};
 
@@ -25,8 +27,22 @@ impl Outgoing<'_> {
         }
     }
 
-    /// Writes the head as canonical HTTP/1.1, whatever the client spoke: one Host, one framing field.
-    pub fn write(&self, out: &mut Vec<u8>, server: &str) {
+    /// The head as a server gets it: HTTP/1.1, or the fields of HTTP/2 a line each.
+    ///
+    /// # Errors
+    /// It has characters that do not go over HTTP/2.
+    pub fn as_sent_to(&self, endpoint: &Endpoint) -> Result<Vec<u8>, Why> {
+        if endpoint.protocol.is_h2() {
+            return h2::head_as_text(self, &endpoint.label, endpoint.protocol.is_tls());
+        }
+        let mut out = Vec::new();
+        self.write(&mut out, &endpoint.label);
+        Ok(out)
+    }
+
+    /// Writes the head as canonical HTTP/1.1, whatever the client spoke: one Host, one framing field. `server` is the
+    /// address in text.
+    pub(super) fn write(&self, out: &mut Vec<u8>, server: &str) {
         let head = self.head;
         out.extend_from_slice(head.method.as_str().as_bytes());
         out.push(b' ');

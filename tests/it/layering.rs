@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[(&str, u8)] = &[
     ("error", 0),
     ("config", 1),
+    ("init", 4),
     ("message", 2),
     ("metrics", 2),
     ("net", 2),
@@ -19,8 +20,10 @@ const FLOORS: &[(&str, u8)] = &[
     ("route", 7),
     ("snapshot", 8),
     ("proxy", 9),
+    ("explain", 10),
     ("server", 10),
     ("observe", 11),
+    ("check", 11),
     ("cli", 12),
     ("main", 13),
 ];

@@ -1,5 +1,5 @@
-"""Every filter over every pair of protocols: HTTP/1.1 in clear, HTTP/1.1 and HTTP/2 over TLS in front; TCP and unix
-sockets behind."""
+"""Every filter over every pair of protocols: HTTP/1.1 in clear, HTTP/1.1 and HTTP/2 over TLS in front; HTTP/1.1 over TCP
+and unix sockets, and HTTP/2 in clear behind."""
 
 import gzip
 import json
@@ -14,10 +14,11 @@ import support
 import zstandard
 from backends import FunctionServer
 from fronts import FRONTS, Front, request
+from h2functions import H2FunctionServer
 from h2raw import H2Client
 from rawhttp import Client
 
-BACKS = ("tcp", "unix")
+BACKS = ("tcp", "unix", "h2c")
 TEXT = b"".join(b"line %d of a page that is worth compressing\n" % n for n in range(200))
 ORIGIN = "https://app.example.com"
 DECODERS = {
@@ -72,6 +73,16 @@ basic_auth = { users_file = "htpasswd" }
 path = "/compressed/*"
 strip_prefix = "/compressed"
 compress = true
+[[sites."HOST".routes]]
+path = "/paged/*"
+error_pages = { "503" = "PAGES/503.html", "5xx" = "PAGES/5xx.html", upstream = true }
+[[sites."HOST".routes]]
+path = "/paged/dead/*"
+proxy = "127.0.0.1:9"
+error_pages = { "5xx" = "PAGES/5xx.html" }
+[[sites."HOST".routes]]
+path = "/own/*"
+error_pages = { "5xx" = "PAGES/5xx.html" }
 """
 
 SITE = """
@@ -119,6 +130,10 @@ class Application:
             "/chunked": self.chunked,
             "/file": self.file,
             "/events": self.events,
+            "/paged/500": lambda h: self.failed(h, 500),
+            "/paged/503": lambda h: self.failed(h, 503),
+            "/paged/404": lambda h: self.failed(h, 404),
+            "/own/500": lambda h: self.failed(h, 500),
         }
 
     def echo(self, handler):
@@ -143,6 +158,11 @@ class Application:
         handler.chunk(b"data: one\n\n")
         self.gate.wait(support.PATIENCE)
         handler.chunk(b"")
+
+    @staticmethod
+    def failed(handler, status):
+        fields = (("Content-Type", "text/html"), ("ETag", '"e"'), ("Set-Cookie", "kept=1"), ("Retry-After", "7"))
+        handler.reply(status, b"of the application", *fields)
 
     def file(self, handler):
         """Ranges and conditions, as a server of files answers them."""
@@ -178,6 +198,7 @@ class Filters(unittest.TestCase):
         backs = {
             "tcp": FunctionServer(cls.app.routes),
             "unix": FunctionServer(cls.app.routes, path=cls.work / "app.sock"),
+            "h2c": H2FunctionServer(cls.app.routes),
         }
         for server in (auth, *backs.values()):
             cls.addClassCleanup(server.close)
@@ -186,10 +207,13 @@ class Filters(unittest.TestCase):
         users = cls.work / "htpasswd"
         run = support.command(["htpasswd", "-cBb", "-C", "5", users, "joe", "secret"])
         cls.assertEqual(cls(), run.returncode, 0, run.stderr)
+        (cls.work / "503.html").write_text("<p>busy {status}</p>")
+        (cls.work / "5xx.html").write_text("<style>p{color:red}</style>{status} {reason}|{code}|{cause}|{request_id}|")
         sites = support.site(backs["tcp"].target, extra='hsts = { max_age = "1y" }')
         for back, host in hosts.items():
             text = SITE + ROUTES.replace('"htpasswd"', f'"{users}"').replace("AUTH", auth.target)
             text = text.replace("HOST", host).replace("TARGET", backs[back].target).replace("FACTS", FACTS)
+            text = text.replace("PAGES", str(cls.work))
             sites += text.replace("CERT", str(cls.cert)).replace("KEY", str(key))
         cls.proxy = support.Proxy(sites, '[access_log]\nformat = "json"\n')
         cls.addClassCleanup(cls.proxy.close)
@@ -444,6 +468,78 @@ class Filters(unittest.TestCase):
             self.assertEqual(gzip.decompress(answer.body), b"first piece\n" + TEXT)
 
 
+    @every_pair
+    def test_browsers_are_shown_pages_of_the_operators_own(self, front):
+        browser = {"Accept": "text/html,*/*;q=0.8"}
+        answer = front.ask("/paged/dead/x", fields=browser)
+        style, rest = answer.body.decode().split("</style>")
+        shown, code, cause, request_id, _ = rest.split("|")
+        self.assertEqual((answer.status, style, shown), (502, "<style>p{color:red}", "502 Bad Gateway"))
+        self.assertEqual((code, cause), ("upstream.refused", "The backend refused the connection."))
+        self.assertRegex(request_id, "^[0-9a-f]{16}$")
+        self.assertEqual(answer.value("content-type"), "text/html; charset=utf-8")
+        self.assertIn("upstream.refused", answer.value("proxy-status"))
+        for fields in ({}, {"Accept": "application/json"}, {**browser, "X-Requested-With": "XMLHttpRequest"}):
+            self.assertNotIn(b"color:red", front.ask("/paged/dead/x", fields=fields).body)
+        head = front.ask("/paged/dead/x", method="HEAD", fields=browser)
+        self.assertEqual((head.status, head.body), (502, b""))
+
+    @every_pair
+    def test_a_servers_error_is_replaced_only_where_that_is_asked_for(self, front):
+        browser = {"Accept": "text/html"}
+        for target, part in (("/paged/503", b"<p>busy 503</p>"), ("/paged/500", b"500 Internal Server Error|||")):
+            answer = front.ask(target, fields=browser)
+            self.assertEqual(answer.status, int(target[-3:]))
+            self.assertIn(part, answer.body)
+            self.assertEqual((answer.value("set-cookie"), answer.value("retry-after")), ("kept=1", "7"))
+            self.assertEqual((answer.value("etag"), answer.value("content-length")), (None, str(len(answer.body))))
+            head = front.ask(target, method="HEAD", fields=browser)
+            self.assertEqual((head.status, head.body, head.value("etag")), (answer.status, b"", None))
+        for target, fields in (("/paged/404", browser), ("/own/500", browser), ("/paged/500", {"Accept": "*/*"})):
+            answer = front.ask(target, fields=fields)
+            self.assertEqual((answer.status, answer.body), (int(target[-3:]), b"of the application"))
+            self.assertEqual(answer.value("etag"), '"e"')
+
+
+class ErrorPages(unittest.TestCase):
+    def test_a_host_and_a_path_that_nobody_serves_have_pages_too(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for name in ("host", "path", "route"):
+                (pathlib.Path(folder) / f"{name}.html").write_text(f"no such {name}: {{code}}")
+            sites = f"""
+[sites."app.localhost"]
+http = "serve"
+error_pages = {{ "404" = "{folder}/path.html" }}
+[[sites."app.localhost".routes]]
+path = "/there"
+respond = {{ body = "there" }}
+[[sites."app.localhost".routes]]
+path = "/refused"
+deny = ["127.0.0.0/8"]
+respond = {{ body = "there" }}
+error_pages = {{ "4xx" = "{folder}/route.html" }}
+[[sites."app.localhost".routes]]
+path = "/bare"
+deny = ["127.0.0.0/8"]
+respond = {{ body = "there" }}
+error_pages = "off"
+"""
+            top = f'[defaults]\nerror_pages = {{ "4xx" = "{folder}/host.html" }}\n'
+            with support.Proxy(sites, top) as proxy:
+                front = Front("http", proxy, None, "app.localhost")
+                table = [
+                    ("/there", None, 200, b"there"),
+                    ("/elsewhere", None, 404, b"no such path: route.no_route"),
+                    ("/there", "other.localhost", 404, b"no such host: route.no_host"),
+                    ("/refused", None, 403, b"no such route: access.denied"),
+                ]
+                for target, host, status, body in table:
+                    answer = front.ask(target, fields={"Accept": "text/html"}, host=host)
+                    self.assertEqual((answer.status, answer.body), (status, body), target)
+                self.assertIn(b"<h1>403", front.ask("/bare", fields={"Accept": "text/html"}).body)
+                self.assertIn(b"[route.no_route]", front.ask("/elsewhere").body)
+
+
 class StartErrors(unittest.TestCase):
     def test_a_file_of_users_that_cannot_be_used_stops_the_start_with_its_line(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -458,6 +554,17 @@ class StartErrors(unittest.TestCase):
             self.assertIn("line 2: MD5 hashes are broken", run.stderr)
             self.assertIn("htpasswd -B", run.stderr)
             self.assertIn("vestibule.toml:3:", run.stderr)
+
+    def test_an_error_page_that_is_not_there_stops_the_start_once(self):
+        with tempfile.TemporaryDirectory() as folder:
+            config = pathlib.Path(folder) / "vestibule.toml"
+            pages = '[sites."a.test"]\nerror_pages = { "404" = "gone.html" }\nproxy = 1\n'
+            config.write_text(pages + '[[sites."a.test".routes]]\npath = "/x"\n')
+            environment = {**support.os.environ, "VESTIBULE_STATE_DIR": f"{folder}/state"}
+            run = support.command([support.BINARY, "check", "--config", config], env=environment)
+            self.assertEqual((run.returncode, run.stderr.count("error[error-page]")), (2, 1), run.stderr)
+            self.assertIn("gone.html cannot be used: No such file", run.stderr)
+            self.assertIn("vestibule.toml:2:", run.stderr)
 
 
 if __name__ == "__main__":

@@ -52,6 +52,8 @@ class Peer:
         )
         self.h2 = h2.connection.H2Connection(config)
         self.streams, self.queue = {}, {}
+        # Held while what arrived is taken; whoever answers from another thread holds it too.
+        self.lock = threading.RLock()
 
     def flush(self):
         self.socket.sendall(self.h2.data_to_send())
@@ -76,9 +78,10 @@ class Peer:
             self.h2.update_settings({h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: self.server.max_streams})
         self.flush()
         while data := self.socket.recv(65536):
-            for event in self.h2.receive_data(data):
-                self.take(event)
-            self.flush()
+            with self.lock:
+                for event in self.h2.receive_data(data):
+                    self.take(event)
+                self.flush()
 
     def take(self, event):
         if isinstance(event, h2.events.RequestReceived):

@@ -40,6 +40,9 @@ impl Checker<'_> {
             filters.cors = node.table().and_then(|inner| self.cors(inner, node)).map(Arc::new);
         }
         filters.compress = compress(table).unwrap_or(filters.compress);
+        if let Some(pages) = self.error_pages(table) {
+            filters.error_pages = pages;
+        }
         filters
     }
 

@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::{Checker, headers, hosts, texts};
 use crate::config::diagnostics::{Checked, Diagnostic};
+use crate::config::source::Mark;
 use crate::config::value::{Table, quote};
 use crate::config::{ForwardedStyle, Forwarding, Limits, PlainMode, Timeouts};
 
 /// Timeouts that are over before a site is known.
-const EARLY_TIMEOUTS: &[&str] = &["handshake", "request_header", "keep_alive"];
+pub(in crate::config) const EARLY_TIMEOUTS: &[&str] = &["handshake", "request_header", "keep_alive"];
 /// Limits that are checked before a site is known.
-const EARLY_LIMITS: &[&str] = &["header_bytes", "header_fields", "uri_bytes"];
+pub(in crate::config) const EARLY_LIMITS: &[&str] = &["header_bytes", "header_fields", "uri_bytes"];
 
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
@@ -56,10 +59,37 @@ impl Checker<'_> {
         };
         if table.has("trusted_proxies") {
             settings.forwarding.trusted_proxies =
-                texts(table, "trusted_proxies").filter_map(|(text, at)| self.take(hosts::network(text), at)).collect();
+                texts(table, "trusted_proxies").filter_map(|(text, at)| self.trusted(text, at)).collect();
         }
         bounds(table, &mut settings);
         settings
+    }
+
+    /// A network of `trusted_proxies`. One that holds every address lets any client say who it is.
+    fn trusted(&mut self, text: &str, at: Mark) -> Option<IpNet> {
+        let network = self.take(hosts::network(text), at)?;
+        if network.prefix_len() == 0 {
+            let diagnostic = Diagnostic::warning("trusts-everybody", "every client is believed to be a proxy in front")
+                .label("every address")
+                .note("a client can state any address, scheme and host in X-Forwarded-*")
+                .help("name the networks of the proxies in front alone");
+            self.report(diagnostic, at);
+        }
+        Some(network)
+    }
+
+    /// Says which deadlines of `[defaults]` are off that keep idle clients from filling the proxy.
+    pub(super) fn no_deadline(&mut self, defaults: &Table) {
+        let Some(table) = defaults.table("timeouts") else { return };
+        for key in EARLY_TIMEOUTS {
+            if let (Some(None), Some(node)) = (table.duration(key), table.get(key)) {
+                let diagnostic = Diagnostic::warning("no-deadline", format!("`{key}` is off"))
+                    .label("clients may wait for ever")
+                    .note("connections that say nothing count against server.max_connections")
+                    .help("leave it out for the default, or give a long one");
+                self.report(diagnostic, node.at);
+            }
+        }
     }
 
     /// The settings of a site, on top of `[defaults]`.

@@ -1,6 +1,7 @@
 //! `[sites]`: hosts, their routes, and what two of them cannot share.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::actions::Found;
 use super::matchers::Seen;
@@ -11,8 +12,8 @@ use crate::config::diagnostics::Diagnostic;
 use crate::config::source::Mark;
 use crate::config::value::{Entry, Node, Table, Value};
 use crate::config::{
-    Action, Defaults, Filters, HeaderRules, HostPattern, Matchers, PathPattern, PlainMode, Route, Site, SiteTls,
-    Upstream,
+    Action, Defaults, ErrorPages, Filters, HeaderRules, HostPattern, Matchers, PathPattern, PlainMode, Route, Site,
+    SiteTls, Upstream,
 };
 
 /// What the routes of a site take from it.
@@ -25,11 +26,20 @@ struct Owner {
 
 impl Checker<'_> {
     /// What `[defaults]` says, all sites in file order, and the upstreams they forward to.
-    pub(super) fn sites(&mut self, root: &Table) -> (Defaults, Vec<Site>, Vec<Upstream>) {
+    pub(super) fn sites(
+        &mut self,
+        root: &Table,
+        error_pages: &Option<Arc<ErrorPages>>,
+    ) -> (Defaults, Vec<Site>, Vec<Upstream>) {
         let empty = Table::default();
         let table = root.table("defaults").unwrap_or(&empty);
+        self.no_deadline(table);
         let defaults = self.settings(table, &Settings::default());
-        let filters = Filters { compress: filters::compress(table).unwrap_or_default(), ..Filters::default() };
+        let filters = Filters {
+            compress: filters::compress(table).unwrap_or_default(),
+            error_pages: error_pages.clone(),
+            ..Filters::default()
+        };
         let mut upstreams = self.upstreams(root);
         let mut hosts = HashMap::new();
         let mut out = Vec::new();
@@ -75,6 +85,7 @@ impl Checker<'_> {
             let index = upstreams.of_target(self.target(node)?, self.origin(node.at));
             let rules = Default::default();
             let filters = inherited.clone();
+            let error_pages = filters.error_pages.clone();
             let owner = Owner { settings: defaults.clone(), rules, filters, action: Found::None };
             let route = own_route(&owner, Action::Forward(index), self.origin(node.at));
             return Some(Site {
@@ -83,6 +94,7 @@ impl Checker<'_> {
                 aliases_redirect: true,
                 tls: SiteTls::Auto,
                 http: defaults.http,
+                error_pages,
                 routes: vec![route],
                 origin,
             });
@@ -130,7 +142,8 @@ impl Checker<'_> {
             }
             Found::None | Found::Reported => {}
         }
-        Some(Site { host: host?, aliases, aliases_redirect, tls, http, routes, origin })
+        let error_pages = owner.filters.error_pages;
+        Some(Site { host: host?, aliases, aliases_redirect, tls, http, error_pages, routes, origin })
     }
 
     /// Notes who has a host. Gives false, with a report, when another site has it.

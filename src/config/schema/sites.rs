@@ -5,6 +5,7 @@ use super::tables::{COMPRESS, DURATION, FORWARDED, HEADER_NAMES, LIMITS, NETWORK
 use super::tables::{count, key, later, words};
 use super::{Kind, Table};
 
+pub(super) const ERROR_PAGES: Kind = OneOf(&[OFF, Kind::Table(&ERROR_PAGE)]);
 const UPGRADE: Kind = List(&Text("a protocol"));
 
 /// `[sites."HOST"]`.
@@ -29,6 +30,7 @@ pub(in crate::config) static SITE: Table = Table { other: None, keys: &[
     key("basic_auth", OneOf(&[OFF, Kind::Table(&BASIC_AUTH)]), "", "User and password (RFC 7617)."),
     key("forward_auth", OneOf(&[OFF, Kind::Table(&FORWARD_AUTH)]), "", "Another server decides who may pass."),
     key("cors", OneOf(&[OFF, Kind::Table(&CORS)]), "", "Cross-origin requests."),
+    key("error_pages", ERROR_PAGES, "", "Pages that browsers are shown for errors."),
     key("timeouts", Kind::Table(&TIMEOUTS), "", "Deadlines of a request."),
     key("limits", Kind::Table(&LIMITS), "", "Bounds of a request."),
     key("upgrade", UPGRADE, "['websocket']", "Protocols a client may switch to with `Upgrade`."),
@@ -71,6 +73,7 @@ static ROUTE: Table = Table { other: None, keys: &[
     key("basic_auth", OneOf(&[OFF, Kind::Table(&BASIC_AUTH)]), "", "User and password (RFC 7617)."),
     key("forward_auth", OneOf(&[OFF, Kind::Table(&FORWARD_AUTH)]), "", "Another server decides who may pass."),
     key("cors", OneOf(&[OFF, Kind::Table(&CORS)]), "", "Cross-origin requests."),
+    key("error_pages", ERROR_PAGES, "", "Pages that browsers are shown for errors."),
     key("timeouts", Kind::Table(&TIMEOUTS), "", "Deadlines of a request."),
     key("limits", Kind::Table(&LIMITS), "", "Bounds of a request."),
     key("upgrade", UPGRADE, "['websocket']", "Protocols a client may switch to with `Upgrade`."),
@@ -128,6 +131,12 @@ static BASIC_AUTH: Table = Table { other: None, keys: &[
 static FORWARD_AUTH: Table = Table { other: None, keys: &[
     key("url", Text("a URL"), "", "Asked for each request; 2xx lets it pass."),
     key("copy_headers", HEADER_NAMES, "[]", "Fields of the answer the backend gets."),
+] };
+
+/// Its other keys are statuses.
+#[rustfmt::skip]
+static ERROR_PAGE: Table = Table { other: Some(Text("a file")), keys: &[
+    key("upstream", Bool, "false", "For the errors of servers too, not only the proxy's own."),
 ] };
 
 #[rustfmt::skip]

@@ -1,16 +1,19 @@
 //! The keys of the config language, table by table, in the order a reader meets them.
 
 use super::Kind::{Bool, Choice, Duration, Integer, List, Map, OneOf, Size, Text};
-use super::sites::SITE;
+use super::sites::{ERROR_PAGES, SITE};
 use super::{Key, Kind, Table};
 
+/// The version of the keys that were there from the beginning.
+const FIRST: &str = "0.1";
+
 pub(super) const fn key(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
-    Key { name, kind, default, doc, supported: true }
+    Key { name, kind, default, doc, supported: true, since: FIRST }
 }
 
 /// A key of the language that this version does not act on.
 pub(super) const fn later(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
-    Key { name, kind, default, doc, supported: false }
+    Key { name, kind, default, doc, supported: false, since: FIRST }
 }
 
 pub(super) const fn words(now: &'static [&'static str]) -> Kind {
@@ -51,7 +54,7 @@ pub static ROOT: Table = Table { other: None, keys: &[
     key("admin", Kind::Table(&ADMIN), "", "The administration socket and the inspector."),
     key("store", Kind::Table(&STORE), "", "Where shared state lives."),
     key("server", Kind::Table(&SERVER), "", "Workers, shutdown, connections."),
-    later("test", List(&Kind::Table(&TEST)), "", "Requests that `check` routes, with what is expected."),
+    key("test", List(&Kind::Table(&TEST)), "[]", "Requests that `check` explains, with what is expected of them."),
 ] };
 
 const LISTENER_VALUE: Kind = OneOf(&[Text("an address"), List(&Text("an address")), Kind::Table(&LISTENER)]);
@@ -123,6 +126,7 @@ static DEFAULTS: Table = Table { other: None, keys: &[
     key("trusted_proxies", NETWORKS, "[]", "Networks whose forwarding headers are believed."),
     key("forwarded", FORWARDED, "'x-forwarded'", "Which forwarding headers a backend gets."),
     key("compress", COMPRESS, "false", "Response compression."),
+    key("error_pages", ERROR_PAGES, "", "Pages that browsers are shown for errors."),
     key("timeouts", Kind::Table(&TIMEOUTS), "", "Deadlines of a request."),
     key("limits", Kind::Table(&LIMITS), "", "Bounds of a request."),
 ] };
@@ -291,6 +295,21 @@ static SERVER: Table = Table { other: None, keys: &[
 
 #[rustfmt::skip]
 static TEST: Table = Table { other: None, keys: &[
-    key("request", Text("a request"), "", "Method and URL."),
-    key("expect", Map("what is expected", &OneOf(&[Text("a value"), Integer { min: 0, max: 999 }])), "", "What routing must give."),
+    key("request", Text("a request"), "", "Method and URL; the method may be left out for GET."),
+    key("headers", Map("a header name", &Text("a value")), "{}", "Fields the client sends."),
+    key("from", Text("an IP address"), "'127.0.0.1'", "The address of the client."),
+    key("expect", Kind::Table(&EXPECT), "", "What must come out; only what is named is compared."),
+] };
+
+#[rustfmt::skip]
+static EXPECT: Table = Table { other: None, keys: &[
+    key("status", Integer { min: 100, max: 599 }, "", "The status, where the answer is the proxy's own."),
+    key("redirect", Text("a URL"), "", "The Location of the answer."),
+    key("location", Text("a URL"), "", "The same under the name of the field."),
+    key("site", Text("a host"), "", "The site, as `[sites]` names it."),
+    key("route", Text("a path"), "", "The route's path; \"/*\" is the site's own action."),
+    key("upstream", Text("the name of an upstream"), "", "The upstream, or the target of `proxy`, that is asked."),
+    key("why", Text("a why-code"), "", "The cause of an error of ours."),
+    key("header", Map("a header name", &Text("a value")), "", "Fields the client gets from the proxy."),
+    key("sent", Map("a header name", &Text("a value")), "", "Fields the server gets; `:target` is path and query."),
 ] };

@@ -112,6 +112,7 @@ pub fn config(dir: &Path, certificates: Vec<CertFiles>, sites: Vec<Site>) -> Con
     Config {
         acme: None,
         defaults: Default::default(),
+        error_pages: None,
         listeners: vec![listener(true, true)],
         public_https_port: None,
         tls: Tls { certificates, ..Tls::default() },
@@ -124,6 +125,7 @@ pub fn config(dir: &Path, certificates: Vec<CertFiles>, sites: Vec<Site>) -> Con
         log: Log { level: Level::Info },
         admin: Default::default(),
         server: Server { workers: None, shutdown_grace: Duration::from_secs(8), max_connections: None },
+        tests: Vec::new(),
     }
 }
 
@@ -152,6 +154,7 @@ pub fn site(host: &str, tls: SiteTls) -> Site {
         aliases_redirect: true,
         tls,
         http: PlainMode::Redirect,
+        error_pages: None,
         routes: vec![],
         origin: Origin { file: "vestibule.toml".into(), line: 3, column: 1, span: 0..0 },
     }

@@ -42,6 +42,31 @@ pub(super) fn request(outgoing: &Outgoing<'_>, server: &str, tls: bool) -> Resul
     Ok(request)
 }
 
+/// The head of a request as lines of text, for a person.
+///
+/// # Errors
+/// As of [`request`].
+pub fn as_text(outgoing: &Outgoing<'_>, server: &str, tls: bool) -> Result<Vec<u8>, Why> {
+    let request = request(outgoing, server, tls)?;
+    let uri = request.uri();
+    let pseudo = [
+        (":method", request.method().as_str()),
+        (":scheme", uri.scheme_str().unwrap_or_default()),
+        (":authority", uri.authority().map_or("", Authority::as_str)),
+        (":path", uri.path_and_query().map_or("", PathAndQuery::as_str)),
+    ];
+    let mut out = Vec::new();
+    let pseudo = pseudo.iter().map(|(name, value)| (*name, value.as_bytes()));
+    for (name, value) in pseudo.chain(request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()))) {
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value);
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    Ok(out)
+}
+
 /// Fields of ours for the library: the values share one buffer.
 pub(super) fn copy(fields: &Fields, headers: &mut HeaderMap, wanted: impl Fn(Known) -> bool) {
     headers.reserve(fields.len());

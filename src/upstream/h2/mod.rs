@@ -11,5 +11,6 @@ mod pool;
 mod sending;
 
 pub(super) use exchange::exchange;
+pub(super) use head::as_text as head_as_text;
 pub use pool::Lease;
 pub(super) use pool::Pool;

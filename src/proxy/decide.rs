@@ -1,0 +1,205 @@
+//! What is decided about a request, apart from sending anything: the data plane and `explain` run the very same code.
+//!
+//! [`enter`] finds the route and makes the head one a gateway may send; then the route's filters have their say, which may
+//! take asking somebody; then [`act`] does what the route is for.
+
+use crate::config::{Action, HostPattern, Route, Site};
+use crate::error::Why;
+use crate::filter::{Chain, door, headers as header_rules, redirect};
+use crate::http::headers::{Client, prepare_request, via};
+use crate::http::{ConnInfo, Response, respond};
+use crate::message::{Known, RequestHead, Version};
+use crate::route::{Asked, Found};
+use crate::snapshot::View;
+use crate::upstream::Cluster;
+
+/// Who watches a request being decided: the access log's record, or `explain`.
+pub trait Witness {
+    fn meet(&mut self, found: Found);
+    /// The host or path meets nothing.
+    fn lost(&mut self, view: &View, asked: &Asked<'_>, why: Why);
+    /// `head` has lost what was not for the server, and states who the client is.
+    fn client(&mut self, client: &Client, head: &RequestHead);
+    fn request_id(&self) -> String;
+}
+
+/// A request that has found its route.
+pub struct Entry<'v> {
+    pub route: &'v Route,
+    pub client: Client,
+    /// The answer depends on `Upgrade-Insecure-Requests`, and says so.
+    pub varies: bool,
+    /// The filters of the route, where it has any.
+    pub chain: Option<&'v Chain>,
+    /// The answer where it is not the route's.
+    pub early: Option<(Early, Box<Response>)>,
+}
+
+/// Who answers before the route is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Early {
+    /// The plain door redirects to https. No filter touches it.
+    Door,
+    /// A redirect to the site's own name.
+    Alias,
+}
+
+/// Who answers.
+// An answer of ours is moved once; a box would cost an allocation.
+#[expect(clippy::large_enum_variant)]
+pub enum Outcome<'v> {
+    /// A server of this cluster.
+    Forward(&'v Cluster),
+    /// The route itself: `redirect` or `respond`.
+    Own(Response),
+}
+
+/// Finds the route of a request, and makes its head one that a gateway may send.
+///
+/// # Errors
+/// The cause of the answer that refuses the request; no filter touches it.
+pub fn enter<'v>(
+    view: &'v View,
+    conn: &ConnInfo,
+    head: &mut RequestHead,
+    witness: &mut impl Witness,
+) -> Result<Entry<'v>, Why> {
+    let asked = Asked::of(head, conn);
+    let found = match view.router.find(&asked) {
+        Ok(found) => found,
+        Err(why) => {
+            witness.lost(view, &asked, why);
+            return Err(why);
+        }
+    };
+    let site = view.snapshot.config.sites.get(found.site).ok_or(Why::RouteNoHost)?;
+    let route = site.routes.get(found.route).ok_or(Why::RouteNoRoute)?;
+    witness.meet(found);
+    check_certificate(view, conn, head)?;
+    check_loop(head)?;
+
+    let client = prepare_request(head, conn, &route.forwarding);
+    witness.client(&client, head);
+    let dev = view.snapshot.dev.get(found.site).copied().unwrap_or(false);
+    let (varies, answer) = match door::decide(view.snapshot.https, site, dev, conn, head, client.https) {
+        door::Door::Open => (false, None),
+        door::Door::OpenVaries => (true, None),
+        door::Door::Answer(response) => (false, Some(response)),
+        door::Door::Refused(why) => return Err(why),
+    };
+    if let Some(response) = answer {
+        return Ok(Entry { route, client, varies, chain: None, early: Some((Early::Door, response)) });
+    }
+    let alias = if found.alias { to_own_name(site, &client, head) } else { None };
+    let early = alias.map(|response| (Early::Alias, Box::new(response)));
+    Ok(Entry { route, client, varies, chain: view.snapshot.chain(found.site, found.route), early })
+}
+
+/// Does what the route is for, up to the sending.
+///
+/// # Errors
+/// The cause of the answer that refuses the request.
+pub fn act<'v>(
+    view: &'v View,
+    entry: &Entry<'v>,
+    conn: &ConnInfo,
+    head: &mut RequestHead,
+    witness: &impl Witness,
+) -> Result<Outcome<'v>, Why> {
+    let route = entry.route;
+    Ok(match &route.action {
+        Action::Forward(cluster) => {
+            let cluster = view.clusters.get(*cluster).ok_or(Why::RouteNoRoute)?;
+            apply_request_rules(route, &entry.client, conn, head, witness);
+            restrict_upgrade(route, head)?;
+            Outcome::Forward(cluster)
+        }
+        Action::Redirect(rule) => Outcome::Own(redirect::answer(rule, &route.path, head)),
+        Action::Respond(rule) => Outcome::Own(respond::own(rule.status, &rule.content_type, rule.body.clone().into())),
+    })
+}
+
+/// What a route does to the answer of [`act`] on its way out.
+pub fn finish(entry: &Entry<'_>, conn: &ConnInfo, head: &RequestHead, response: &mut Response, witness: &impl Witness) {
+    let rules = &entry.route.response_headers;
+    if !rules.is_empty() {
+        let facts = header_rules::Facts {
+            client: &entry.client,
+            conn,
+            method: &head.method,
+            authority: head.authority(),
+            target: head.target(),
+            request_id: &|| witness.request_id(),
+        };
+        header_rules::apply(&mut response.fields, rules, &facts);
+    }
+    if entry.varies {
+        door::vary(&mut response.fields);
+    }
+}
+
+/// A connection opened for one host must not carry another that is served with another certificate: the client checked
+/// only the first (RFC 9110 section 15.5.20).
+fn check_certificate(view: &View, conn: &ConnInfo, head: &RequestHead) -> Result<(), Why> {
+    let (Some(facts), Some(certs)) = (&conn.tls, &view.snapshot.certs) else { return Ok(()) };
+    let Some(sni) = facts.sni.as_deref() else { return Ok(()) };
+    let host = head.host();
+    if host.eq_ignore_ascii_case(sni.as_bytes()) {
+        return Ok(());
+    }
+    let same = std::str::from_utf8(host).is_ok_and(|host| certs.same_certificate(sni, host));
+    if same { Ok(()) } else { Err(Why::TlsSniMismatch) }
+}
+
+/// A request that has been here before comes from a backend address that points back at the proxy (RFC 9110 section
+/// 7.6.3).
+fn check_loop(head: &RequestHead) -> Result<(), Why> {
+    let own = via();
+    let seen = head.fields.all(Known::Via).any(|via| memchr::memmem::find(via, own.as_bytes()).is_some());
+    if seen { Err(Why::ProxyLoop) } else { Ok(()) }
+}
+
+/// A switch to a protocol that the route does not allow is not asked for; the rest of the request is answered.
+fn restrict_upgrade(route: &Route, head: &mut RequestHead) -> Result<(), Why> {
+    let Some(asked) = head.upgrade_token() else { return Ok(()) };
+    if route.upgrade.iter().any(|allowed| asked.eq_ignore_ascii_case(allowed.as_bytes())) {
+        return Ok(());
+    }
+    // On HTTP/1.1 the wish is dropped, and the request is like any other. Extended CONNECT (RFC 8441) is nothing without it.
+    if head.version == Version::Http2 {
+        return Err(Why::RequestConnect);
+    }
+    head.upgrade = None;
+    Ok(())
+}
+
+fn to_own_name(site: &Site, client: &Client, head: &RequestHead) -> Option<Response> {
+    match &site.host {
+        HostPattern::Exact(name) if site.aliases_redirect => Some(redirect::alias(name, client.https, head)),
+        _ => None,
+    }
+}
+
+fn apply_request_rules(
+    route: &Route,
+    client: &Client,
+    conn: &ConnInfo,
+    head: &mut RequestHead,
+    witness: &impl Witness,
+) {
+    if !route.request_headers.is_empty() {
+        let (authority, target) = (head.authority().to_vec(), head.target().to_vec());
+        let facts = header_rules::Facts {
+            client,
+            conn,
+            method: &head.method,
+            authority: &authority,
+            target: &target,
+            request_id: &|| witness.request_id(),
+        };
+        header_rules::apply(&mut head.fields, &route.request_headers, &facts);
+    }
+    if let Some(prefix) = &route.strip_prefix {
+        head.fields.push(b"X-Forwarded-Prefix", prefix.as_bytes());
+    }
+}
