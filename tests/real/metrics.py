@@ -3,6 +3,7 @@
 import os
 import pathlib
 import random
+import re
 import signal
 import socket
 import ssl
@@ -256,6 +257,22 @@ class Lint(Case):
             self.assertGreater(proxy.value(name), 0, name)
         self.assertGreaterEqual(proxy.value("vestibule_access_log_lines_total"), 1)
         self.assertEqual(proxy.value("vestibule_access_log_lost_lines_total"), 0)
+
+    def test_every_metric_of_the_dashboard_and_the_page_is_there(self):
+        gone = support.free_port()
+        upstream = f'[upstreams.pair]\nservers = ["127.0.0.1:{gone}", "{self.backend.target}"]\n'
+        proxy = self.start(upstream + '[sites."app.localhost"]\nupstream = "pair"\nhttp = "serve"\n')
+        families = {family.name for family in text_string_to_metric_families(proxy.text())}
+        # Where nothing of the kind is on, or has happened yet.
+        families |= {"vestibule_spans", "vestibule_lost_spans", "vestibule_span_queue", "vestibule_acme_orders"}
+        families |= {"vestibule_acme_certificate_ready", "vestibule_last_reload_served"}
+        families |= {"vestibule_last_reload_timestamp_seconds"}
+        for file in ("contrib/grafana/vestibule.json", "docs/operations.md"):
+            with self.subTest(file):
+                text = (support.ROOT / file).read_text()
+                named = set(re.findall(r"\b(?:vestibule|process)_[a-z_]*[a-z]", text))
+                bare = {re.sub("_(total|bucket)$", "", name) for name in named} - {"vestibule_site"}
+                self.assertEqual(bare - families, set())
 
     def test_no_number_of_hosts_server_names_and_paths_makes_it_grow(self):
         proxy = self.start(top='access_log = "off"\n')
