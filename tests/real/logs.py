@@ -135,10 +135,11 @@ class Outputs(Case):
         lines = lambda path: path.read_text().splitlines() if path.exists() else []
         for round in range(3):
             self.get(proxy, f"/before-{round}")
+            # A record comes when the answer is over, which its client may see first.
+            support.wait_until(lambda: any(f"/before-{round}" in line for line in lines(log)), "the line is written")
             os.replace(log, moved)
             proxy.child.send_signal(signal.SIGUSR1)
             support.wait_until(log.exists, "the file is opened again")
-            support.wait_until(lambda: any(f"/before-{round}" in line for line in lines(moved)), "the line is in the old file")
             self.get(proxy, f"/after-{round}")
             support.wait_until(lambda: any(f"/after-{round}" in line for line in lines(log)), "the line is in the new file")
         self.assertEqual(self.status(proxy)["lost"], 0)
