@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::{ConfigFile, find};
 use crate::server;
 
-/// A reload of ten thousand sites takes a second.
-const TIMEOUT: Duration = Duration::from_secs(30);
+/// A reload of ten thousand sites takes a second; a new process has a minute to serve.
+const TIMEOUT: Duration = Duration::from_secs(70);
 
 /// Sends one request and returns the status and the body of the answer.
 pub(super) fn ask(file: &ConfigFile, method: &str, target: &str) -> anyhow::Result<(u16, String)> {

@@ -13,6 +13,7 @@ mod find;
 mod health;
 mod init;
 mod local;
+mod operate;
 mod reload;
 mod report;
 mod run;
@@ -88,11 +89,23 @@ enum Command {
     Schema,
     /// The running proxy reads its config again
     #[command(after_help = "Examples:\n  vestibule reload\n  vestibule reload --dry-run\n  \
-        vestibule reload --config app.toml")]
+        vestibule reload --confirm 60s")]
     Reload(reload::Arguments),
+    /// Keep the generation that `reload --confirm` has put on trial
+    #[command(after_help = "Examples:\n  vestibule reload --confirm 60s\n  vestibule confirm\n  \
+        vestibule confirm --config app.toml")]
+    Confirm(ConfigFile),
+    /// The running proxy serves a config again that it has served before
+    #[command(after_help = "Examples:\n  vestibule rollback\n  vestibule rollback 3\n  \
+        vestibule rollback --config app.toml")]
+    Rollback(operate::Rollback),
+    /// A new process takes the place of the running one, without a lost connection
+    #[command(after_help = "Examples:\n  vestibule upgrade\n  vestibule upgrade --config app.toml\n  \
+        install new/vestibule /usr/bin/ && vestibule upgrade")]
+    Upgrade(ConfigFile),
     /// What the running proxy says of itself
     #[command(after_help = "Examples:\n  vestibule status\n  vestibule status --json\n  \
-        vestibule status --config app.toml")]
+        vestibule status --watch")]
     Status(status::Arguments),
     /// The same request through both doors, side by side: what HTTPS hides, proves and costs
     #[command(after_help = "Examples:\n  vestibule compare https://localhost/\n  \
@@ -146,6 +159,9 @@ pub fn main() -> ExitCode {
         Some(Command::Config(arguments)) => config::main(&arguments, color),
         Some(Command::Schema) => Ok(schema::main()),
         Some(Command::Reload(arguments)) => reload::main(&arguments),
+        Some(Command::Confirm(file)) => operate::confirm(&file),
+        Some(Command::Rollback(arguments)) => operate::rollback(&arguments),
+        Some(Command::Upgrade(file)) => operate::upgrade(&file),
         Some(Command::Status(arguments)) => status::main(&arguments),
         Some(Command::Compare(arguments)) => compare::main(&arguments, choice, color),
         Some(Command::Health(file)) => health::main(&file, color),

@@ -14,14 +14,18 @@ pub(super) fn main(file: &ConfigFile, began: Instant, color: bool) -> anyhow::Re
 
 /// Loads, binds, serves.
 pub(super) fn run(source: &find::Source, began: Instant, color: bool) -> ExitCode {
+    let inherited = server::Inherited::from_environment();
     let loaded = match find::load(source) {
         // Serving needs the meaning alone, not the tree it was read from.
         Ok(loaded) => Loaded { values: Values::default(), ..loaded },
-        Err(problems) => return report::problems(&problems, color),
+        Err(problems) => {
+            inherited.refuse(&problems.render(false));
+            return report::problems(&problems, color);
+        }
     };
     report::start_log(&loaded.config, color);
     eprint!("{}", loaded.render_warnings(color));
-    let bound = match server::bind(&loaded.config) {
+    let bound = match server::bind_or_inherit(&loaded.config, inherited) {
         Ok(bound) => bound,
         Err(error) => return report::start_error(&error, &loaded.sources, color),
     };

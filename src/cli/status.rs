@@ -1,6 +1,8 @@
 //! `status`: what the running proxy says of itself.
 
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -13,9 +15,21 @@ pub(super) struct Arguments {
     /// Print everything as JSON
     #[arg(long)]
     json: bool,
+    /// Show it anew every second until Ctrl-C
+    #[arg(long, conflicts_with = "json")]
+    watch: bool,
 }
 
+/// How often `--watch` asks.
+const EVERY: Duration = Duration::from_secs(1);
+/// Cursor to the corner, and the rest of the screen cleared: nothing flickers.
+const HOME: &str = "\x1b[H\x1b[J";
+const CLEAR: &str = "\x1b[2J";
+
 pub(super) fn main(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    if arguments.watch {
+        return watch(&arguments.file);
+    }
     let (status, text) = admin::ask(&arguments.file, "GET", "/status")?;
     anyhow::ensure!(status == 200, "{}", text.trim_end());
     if arguments.json {
@@ -24,6 +38,37 @@ pub(super) fn main(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         report::data(&table(&serde_json::from_str(&text)?));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The live view: on a terminal each picture takes the place of the last, elsewhere they follow each other.
+fn watch(file: &ConfigFile) -> anyhow::Result<ExitCode> {
+    let live = std::io::stdout().is_terminal();
+    if live {
+        report::data(CLEAR);
+    }
+    let mut last: Option<(Instant, u64)> = None;
+    loop {
+        let (status, text) = admin::ask(file, "GET", "/status")?;
+        anyhow::ensure!(status == 200, "{}", text.trim_end());
+        let (now, value) = (Instant::now(), serde_json::from_str(&text)?);
+        let requests = requests(&value);
+        let rate = last.map_or(0.0, |(then, before)| {
+            // Another process counts from nothing.
+            requests.saturating_sub(before) as f64 / now.duration_since(then).as_secs_f64().max(0.001)
+        });
+        last = Some((now, requests));
+        let picture = format!("{rate:.0} requests a second\n{}", table(&value));
+        let picture = if live { format!("{HOME}{picture}") } else { format!("{picture}\n") };
+        if std::io::stdout().write_all(picture.as_bytes()).is_err() {
+            // The reader has gone.
+            return Ok(ExitCode::SUCCESS);
+        }
+        std::thread::sleep(EVERY);
+    }
+}
+
+fn requests(status: &Value) -> u64 {
+    status["workers"].as_array().into_iter().flatten().filter_map(|worker| worker["requests"].as_u64()).sum()
 }
 
 /// The status for a person.
@@ -42,10 +87,27 @@ fn table(status: &Value) -> String {
         (at, Value::Null) => format!(", reloaded {}\n", word(at)),
         (at, error) => format!(", a reload failed {}:\n{}\n", word(at), word(error).trim_end()),
     };
-    let responses = &status["responses"];
+    if let Some(back_to) = status["trial"]["back_to"].as_u64() {
+        let seconds = &status["trial"]["seconds"];
+        out +=
+            &format!("on trial: generation {back_to} comes back in {seconds} s unless you say `vestibule confirm`\n");
+    }
+    for (key, what) in [("panics", "panics: please report them"), ("worker_restarts", "workers began anew")] {
+        if let Some(count @ 1..) = status[key].as_u64() {
+            out += &format!("{count} {what}\n");
+        }
+    }
+    let (responses, by) = (&status["responses"], &status["connections_by_protocol"]);
     out += &format!(
-        "{} connections; answers: {} 2xx, {} 3xx, {} 4xx, {} 5xx\n",
-        status["connections"], responses["2xx"], responses["3xx"], responses["4xx"], responses["5xx"]
+        "{} connections ({} HTTP/1.1, {} HTTP/2, {} tunnels); answers: {} 2xx, {} 3xx, {} 4xx, {} 5xx\n",
+        status["connections"],
+        by["http/1.1"],
+        by["h2"],
+        by["tunnel"],
+        responses["2xx"],
+        responses["3xx"],
+        responses["4xx"],
+        responses["5xx"]
     );
     for (what, lost) in [("lines of the access log", "access_log"), ("spans", "tracing")] {
         if let Some(lost @ 1..) = status[lost]["lost"].as_u64() {
@@ -84,6 +146,13 @@ fn table(status: &Value) -> String {
             );
         }
     }
+    if list("certificates").next().is_some() {
+        out += "\ncertificate                     days left  from  issuer\n";
+    }
+    for cert in list("certificates") {
+        let (host, days) = (word(&cert["host"]), cert["days_left"].to_string());
+        out += &format!("{host:<31} {days:<10} {:<5} {}\n", word(&cert["from"]), word(&cert["issuer"]));
+    }
     for cert in list("acme") {
         let names: Vec<String> = cert["names"].as_array().into_iter().flatten().map(word).collect();
         out += &format!("\ncertificate of {}: {}\n", names.join(", "), word(&cert["state"]));
@@ -112,12 +181,23 @@ mod tests {
     fn the_table_names_a_worker_that_does_not_answer_and_a_reload_that_failed() {
         let status = serde_json::json!({
             "version": "1", "pid": 7, "running_seconds": 7322, "generation": 2,
-            "last_reload": { "at": "now", "error": "error[x]: y\n" }, "connections": 1,
+            "last_reload": { "at": "now", "error": "error[x]: y\n" }, "connections": 1, "panics": 2, "worker_restarts": 0,
+            "connections_by_protocol": { "http/1.1": 1, "h2": 0, "tunnel": 0 }, "trial": { "back_to": 1, "seconds": 9 },
+            "certificates": [{ "host": "a.example", "days_left": 12, "from": "file", "issuer": "us" }],
             "responses": { "2xx": 1, "3xx": 0, "4xx": 0, "5xx": 0 }, "workers": [null], "listeners": [], "sites": [],
             "upstreams": [{ "name": "a", "servers": [{ "address": "b", "in_flight": 1, "idle": 2, "ejected_by_workers": 1 }] }],
         });
         let text = table(&status);
-        for part in ["up 2 h 2 min", "a reload failed now:\nerror[x]: y\n", "0       does not answer", "left out"] {
+        for part in [
+            "up 2 h 2 min",
+            "a reload failed now:\nerror[x]: y\n",
+            "0       does not answer",
+            "left out",
+            "2 panics",
+            "1 comes back in 9 s",
+            "(1 HTTP/1.1, 0 HTTP/2, 0 tunnels)",
+            "a.example                       12         file  us",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
     }

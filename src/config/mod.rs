@@ -268,6 +268,12 @@ pub struct Server {
     /// `None`: one per core.
     pub workers: Option<usize>,
     pub shutdown_grace: Duration,
+    /// How long health checks say that the end is near before it begins; `None`: not at all.
+    pub shutdown_delay: Option<Duration>,
+    /// Changed config files are served by themselves.
+    pub watch_config: bool,
+    /// How long what has begun before an upgrade may go on.
+    pub generation_grace: Duration,
     /// `None`: from RLIMIT_NOFILE.
     pub max_connections: Option<usize>,
 }

@@ -103,7 +103,9 @@ fn the_least_config_is_one_site_with_every_default() {
     assert_eq!((route.timeouts, route.limits), (Timeouts::default(), Limits::default()));
     assert_eq!(config.upstreams[0].servers[0].address, UpstreamAddress::Tcp { host: "localhost".into(), port: 3000 });
     assert!(matches!(config.access_log, AccessLog::On { format: LogFormat::Auto, .. }));
-    assert_eq!(config.server.shutdown_grace, Duration::from_secs(8));
+    let server = &config.server;
+    assert_eq!((server.shutdown_grace, server.shutdown_delay), (Duration::from_secs(8), None));
+    assert_eq!((server.generation_grace, server.watch_config), (Duration::from_secs(600), false));
 }
 
 #[test]

@@ -3,13 +3,47 @@
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Waker};
 
+/// How connections are asked to end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Haste {
+    /// They are not.
+    #[default]
+    No,
+    /// After what they do, and what an idle one is asked next: another process accepts on the same sockets, and no request
+    /// may be lost on the way there.
+    Gently,
+    /// After what they do; idle ones at once.
+    Now,
+}
+
 /// A registry of connection tasks. Telling them costs nothing until it happens.
 #[derive(Debug, Default)]
 pub struct Connections {
-    draining: Cell<bool>,
+    haste: Cell<Haste>,
     wakers: RefCell<Vec<Option<Waker>>>,
     free: RefCell<Vec<usize>>,
     open: Cell<usize>,
+    /// Open connections by what is spoken on them.
+    speaking: [Cell<usize>; 3],
+}
+
+/// What is spoken on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speaks {
+    Http1,
+    Http2,
+    /// Bytes in both directions, after an upgrade.
+    Tunnel,
+}
+
+/// A connection that is counted by what it speaks, until it is dropped.
+#[derive(Debug)]
+pub struct Counted<'a>(&'a Cell<usize>);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 /// One connection's place in the registry; dropping it leaves.
@@ -35,14 +69,31 @@ impl Connections {
         self.open.get()
     }
 
-    /// Connections finish what they are doing and close.
-    pub fn is_draining(&self) -> bool {
-        self.draining.get()
+    /// Counts a connection by what is spoken on it.
+    pub fn speaks(&self, what: Speaks) -> Counted<'_> {
+        let count = &self.speaking[what as usize];
+        count.set(count.get() + 1);
+        Counted(count)
     }
 
-    /// Tells every connection to finish.
-    pub fn drain(&self) {
-        self.draining.set(true);
+    /// How many connections speak HTTP/1.1, HTTP/2, and whatever a tunnel carries.
+    pub fn speaking(&self) -> [usize; 3] {
+        [0, 1, 2].map(|what: usize| self.speaking[what].get())
+    }
+
+    /// Connections finish what they are doing and close.
+    pub fn is_draining(&self) -> bool {
+        self.haste.get() != Haste::No
+    }
+
+    /// What has not begun is given up: idle connections, handshakes.
+    pub fn is_hasty(&self) -> bool {
+        self.haste.get() == Haste::Now
+    }
+
+    /// Tells every connection to finish. What was said before in more haste holds.
+    pub fn drain(&self, haste: Haste) {
+        self.haste.set(self.haste.get().max(haste));
         for waker in self.wakers.borrow().iter().flatten() {
             waker.wake_by_ref();
         }

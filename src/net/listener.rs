@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::config::BindAddress;
 
@@ -98,12 +98,22 @@ fn open(addr: SocketAddr, share: bool) -> io::Result<TcpListener> {
     }
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
+    let listener = socket.into();
+    prepare(&listener)?;
+    Ok(listener)
+}
+
+/// Gives a listening socket, also one that somebody else has opened, the options that the workers count on.
+///
+/// # Errors
+/// It is no listening TCP socket.
+pub fn prepare(listener: &TcpListener) -> io::Result<()> {
+    let socket = SockRef::from(listener);
     socket.set_nonblocking(true)?;
     // Accepted sockets inherit it: heads and bodies are written together, so Nagle's algorithm would only delay.
     socket.set_tcp_nodelay(true)?;
     // Finds dead peers of upgraded connections, which have no timeout of their own.
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
-    Ok(socket.into())
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
 }
 
 #[cfg(test)]

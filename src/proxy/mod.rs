@@ -10,7 +10,7 @@ mod sinks;
 mod tally;
 pub mod trace;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 pub use self::decide::{Early, Entry, Outcome, Witness, act, enter, finish};
@@ -33,6 +33,8 @@ pub struct Proxy {
     view: RefCell<Rc<View>>,
     sinks: RefCell<Option<Rc<Sinks>>>,
     tally: Tally,
+    /// What a health check is told.
+    ready: Cell<bool>,
 }
 
 impl Handler for Proxy {
@@ -75,7 +77,8 @@ impl Handler for Proxy {
 
 impl Proxy {
     pub fn new(view: Rc<View>, sinks: Option<Sinks>) -> Proxy {
-        Proxy { view: RefCell::new(view), sinks: RefCell::new(sinks.map(Rc::new)), tally: Tally::default() }
+        let sinks = RefCell::new(sinks.map(Rc::new));
+        Proxy { view: RefCell::new(view), sinks, tally: Tally::default(), ready: Cell::new(true) }
     }
 
     /// Puts a generation in place: requests that begin after this meet it.
@@ -94,6 +97,11 @@ impl Proxy {
         self.view.borrow().clone()
     }
 
+    /// Health checks are told to look elsewhere; requests are served as before.
+    pub fn not_ready(&self) {
+        self.ready.set(false);
+    }
+
     /// What has been answered so far.
     pub fn tally(&self) -> &Tally {
         &self.tally
@@ -107,7 +115,8 @@ impl Proxy {
         met: &mut Met<'v>,
     ) -> Result<Response, Stop> {
         if is_health_check(&request.conn, &request.head) {
-            return Ok(respond::own(200, "text/plain; charset=utf-8", "ready\n".into()));
+            let (status, word) = if self.ready.get() { (200, "ready\n") } else { (503, "stopping\n") };
+            return Ok(respond::own(status, "text/plain; charset=utf-8", word.into()));
         }
         if let Some(challenges) = &view.snapshot.challenges
             && let Some(response) = challenge::answer(challenges, &request.conn, &request.head)

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::net::TcpStream;
+use tokio::sync::mpsc::error::SendError;
 
-use super::doors::{Facts, Hall};
+use super::doors::{Arriving, Facts, Hall};
 use super::proxy_header;
 use super::worker::Command;
 use super::wrong_door;
@@ -34,6 +35,12 @@ pub(super) struct Handed {
     door: usize,
 }
 
+impl Handed {
+    pub fn door(&self) -> usize {
+        self.door
+    }
+}
+
 /// Accepts on one socket until the door is closed.
 pub(super) async fn accept(socket: TcpListener, id: usize, local: SocketAddr, hall: Rc<Hall>) {
     let listener = match tokio::net::TcpListener::from_std(socket) {
@@ -41,11 +48,9 @@ pub(super) async fn accept(socket: TcpListener, id: usize, local: SocketAddr, ha
         Err(error) => return tracing::error!("listening on {local}: {error}"),
     };
     let seat = &hall.seat;
-    // The registry is one for all generations.
-    let connections = hall.shared().connections.clone();
     let mut full = false;
     loop {
-        if connections.open() >= seat.max {
+        if hall.busy() >= seat.max {
             if !full {
                 tracing::warn!("{} connections are open on this worker: new ones wait", seat.max);
             }
@@ -79,8 +84,8 @@ fn is_shortage(error: &io::Error) -> bool {
 /// Serves a connection here, or hands it to a worker with clearly fewer: a few long HTTP/2 connections must not all land
 /// on one worker, and many short ones must not pay for a hand-over.
 fn spread(tcp: TcpStream, peer: SocketAddr, id: usize, hall: &Rc<Hall>) {
-    let (seat, shared) = (&hall.seat, hall.shared());
-    let own = shared.connections.open();
+    let seat = &hall.seat;
+    let own = hall.shared().connections.open();
     let busy = seat.peers.open.iter().map(|open| open.load(Ordering::Relaxed)).enumerate();
     if seat.peers.open.len() > 1
         && let Some((least, open)) = busy.min_by_key(|(_, open)| *open)
@@ -89,35 +94,42 @@ fn spread(tcp: TcpStream, peer: SocketAddr, id: usize, hall: &Rc<Hall>) {
     {
         // The count is raised here already, so that a burst is not handed to one worker.
         seat.peers.open[least].fetch_add(1, Ordering::Relaxed);
-        if let Ok(tcp) = tcp.into_std() {
-            // A worker that is gone drops the connection.
-            let _ = seat.peers.commands[least].send(Command::Take(Handed { tcp, peer, door: id }));
+        if let Ok(tcp) = tcp.into_std()
+            && let Err(SendError(Command::Take(back))) =
+                seat.peers.commands[least].send(Command::Take(Handed { tcp, peer, door: id }))
+        {
+            // That worker has ended.
+            take(back, hall);
         }
         return;
     }
+    begin(tcp, peer, id, hall);
+}
+
+/// Starts the task of a connection. Its state is 6 KiB, and a task moves its future four times in its life (into the task,
+/// and at the end with each change of its stage): boxed, the state is moved once.
+fn begin(tcp: TcpStream, peer: SocketAddr, id: usize, hall: &Rc<Hall>) {
     if let Some(facts) = hall.facts(id) {
-        serve(tcp, peer, facts, hall, shared);
+        let arriving = hall.arriving();
+        tokio::task::spawn_local(Box::pin(connection(tcp, peer, facts, hall.clone(), arriving)));
     }
 }
 
 /// Serves a connection that another worker accepted.
 pub(super) fn take(handed: Handed, hall: &Rc<Hall>) {
-    let Some(facts) = hall.facts(handed.door) else { return hall.keep(handed) };
+    if hall.facts(handed.door).is_none() {
+        return hall.keep(handed);
+    }
     if let Ok(tcp) = TcpStream::from_std(handed.tcp) {
-        serve(tcp, handed.peer, facts, hall, hall.shared());
+        begin(tcp, handed.peer, handed.door, hall);
     }
 }
 
-/// Starts the task of a connection. Its state is 6 KiB, and a task moves its future four times in its life (into the task,
-/// and at the end with each change of its stage): boxed, the state is moved once.
-fn serve(tcp: TcpStream, peer: SocketAddr, door: Rc<Facts>, hall: &Rc<Hall>, shared: Rc<Shared<Proxy>>) {
-    tokio::task::spawn_local(Box::pin(connection(tcp, peer, door, hall.clone(), shared)));
-}
-
 /// One connection, from accept to close.
-async fn connection(tcp: TcpStream, peer: SocketAddr, door: Rc<Facts>, hall: Rc<Hall>, shared: Rc<Shared<Proxy>>) {
-    let seat = &hall.seat;
+async fn connection(tcp: TcpStream, peer: SocketAddr, door: Rc<Facts>, hall: Rc<Hall>, arriving: Arriving) {
+    let (seat, shared) = (&hall.seat, hall.shared());
     let place = shared.connections.enter();
+    drop(arriving);
     count(&shared, |counters| counters.accepted.add(1));
     seat.publish(shared.connections.open());
     poll_fn(|cx| {
@@ -138,7 +150,7 @@ async fn serve_client(mut tcp: TcpStream, peer: SocketAddr, door: &Facts, shared
             // The handshake's state is large and short-lived: it does not stay in the connection's task.
             let mut shaking = Box::pin(handshake(tcp, ends, acceptor, door, shared));
             poll_fn(|cx| match shaking.as_mut().poll(cx) {
-                Poll::Pending if shared.connections.is_draining() => Poll::Ready(None),
+                Poll::Pending if shared.connections.is_hasty() => Poll::Ready(None),
                 shaken => shaken,
             })
             .await

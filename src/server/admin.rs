@@ -1,19 +1,23 @@
 //! The administration socket: HTTP on a unix socket that only its owner can open. It asks the control thread and answers
 //! with JSON or text; nothing of it touches a worker's sockets.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::OsString;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use crate::config::{self, Defaults};
 use crate::error::Why;
+use crate::http::connections::{Connections, Haste};
 use crate::http::respond::{self, Format};
 use crate::http::serve::{self, Protocols};
 use crate::http::wire::Wire;
@@ -24,7 +28,7 @@ use crate::net::Io;
 /// Questions that may wait for the control thread.
 const QUEUE: usize = 16;
 /// Idle time of a connection here.
-const IDLE: std::time::Duration = std::time::Duration::from_secs(10);
+const IDLE: Duration = Duration::from_secs(10);
 
 /// Where the socket of a config is; `None` where it is off, or where there is no folder for it. `source` names the config:
 /// several that run on one machine have a socket each.
@@ -64,6 +68,35 @@ pub(super) enum Question {
     Reload,
     /// Everything a reload does before it changes something.
     DryRun,
+    /// A reload that is undone after this time unless it is confirmed.
+    Trial(Duration),
+    Confirm,
+    /// Back to this generation, or to the last one.
+    Rollback(Option<u64>),
+    Upgrade,
+}
+
+impl Question {
+    /// The question that a request asks.
+    fn of(method: &Method, target: &[u8]) -> Option<Question> {
+        let target = std::str::from_utf8(target).ok()?;
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        Some(match (method, path, query) {
+            (&Method::GET, "/status", "") => Question::Status,
+            (&Method::POST, "/reload", "") => Question::Reload,
+            (&Method::POST, "/reload", "dry_run") => Question::DryRun,
+            (&Method::POST, "/reload", query) => {
+                Question::Trial(Duration::from_secs(query.strip_prefix("confirm=")?.parse().ok()?))
+            }
+            (&Method::POST, "/confirm", "") => Question::Confirm,
+            (&Method::POST, "/rollback", "") => Question::Rollback(None),
+            (&Method::POST, "/rollback", query) => {
+                Question::Rollback(Some(query.strip_prefix("generation=")?.parse().ok()?))
+            }
+            (&Method::POST, "/upgrade", "") => Question::Upgrade,
+            _ => return None,
+        })
+    }
 }
 
 /// A question and where its answer goes.
@@ -83,7 +116,11 @@ pub(super) enum Reply {
 /// The open socket; dropping it removes the file.
 pub(super) struct AdminSocket {
     path: PathBuf,
-    listener: RefCell<Option<std::os::unix::net::UnixListener>>,
+    listener: std::os::unix::net::UnixListener,
+    accepting: RefCell<Option<JoinHandle<()>>>,
+    /// Another process has the socket now, and the file is its own.
+    given: Cell<bool>,
+    open: Rc<Connections>,
 }
 
 impl AdminSocket {
@@ -103,32 +140,75 @@ impl AdminSocket {
         }
         let listener = std::os::unix::net::UnixListener::bind(path)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-        listener.set_nonblocking(true)?;
-        Ok(AdminSocket { path: path.into(), listener: RefCell::new(Some(listener)) })
+        AdminSocket::adopt(path, listener)
     }
 
-    /// Serves until the task is ended. Questions come out of the returned queue.
+    /// Takes the socket at `path` over from another process.
+    ///
+    /// # Errors
+    /// It is no socket.
+    pub fn adopt(path: &Path, listener: std::os::unix::net::UnixListener) -> io::Result<AdminSocket> {
+        listener.set_nonblocking(true)?;
+        Ok(AdminSocket {
+            path: path.into(),
+            listener,
+            accepting: RefCell::default(),
+            given: Cell::new(false),
+            open: Rc::default(),
+        })
+    }
+
+    /// The socket and its path, for the process that takes our place.
+    pub fn listening(&self) -> (&Path, BorrowedFd<'_>) {
+        (&self.path, self.listener.as_fd())
+    }
+
+    /// Leaves the socket to the process that has it now.
+    pub fn leave(&self) {
+        self.given.set(true);
+        if let Some(accepting) = self.accepting.take() {
+            accepting.abort();
+        }
+    }
+
+    /// Waits until whoever has asked has the answer.
+    pub async fn answered(&self) {
+        self.open.drain(Haste::Gently);
+        let gone = async {
+            while self.open.open() > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        // One that does not read is not waited for.
+        let _ = tokio::time::timeout(Duration::from_secs(1), gone).await;
+    }
+
+    /// Serves until the socket is left or dropped. Questions come out of the returned queue.
     pub fn serve(&self) -> io::Result<mpsc::Receiver<Ask>> {
         let (asks, questions) = mpsc::channel(QUEUE);
-        if let Some(listener) = self.listener.take() {
-            tokio::task::spawn_local(accept(UnixListener::from_std(listener)?, asks));
-        }
+        let listener = UnixListener::from_std(self.listener.try_clone()?)?;
+        self.accepting.replace(Some(tokio::task::spawn_local(accept(listener, asks, self.open.clone()))));
         Ok(questions)
     }
 }
 
 impl Drop for AdminSocket {
     fn drop(&mut self) {
-        // A file that cannot be removed is replaced at the next start.
-        let _ = std::fs::remove_file(&self.path);
+        if let Some(accepting) = self.accepting.take() {
+            accepting.abort();
+        }
+        if !self.given.get() {
+            // A file that cannot be removed is replaced at the next start.
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
-async fn accept(listener: UnixListener, asks: mpsc::Sender<Ask>) {
+async fn accept(listener: UnixListener, asks: mpsc::Sender<Ask>, open: Rc<Connections>) {
     let mut defaults = Defaults::default();
     defaults.timeouts.keep_alive = Some(IDLE);
     let settings = Settings { timeouts: defaults.timeouts, limits: defaults.limits, h2_keep_alive: IDLE };
-    let shared = Rc::new(Shared::new(Admin { asks }, settings));
+    let shared = Rc::new(Shared { connections: open, ..Shared::new(Admin { asks }, settings) });
     // There are no addresses on a unix socket; nothing here asks for them.
     let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     loop {
@@ -136,13 +216,14 @@ async fn accept(listener: UnixListener, asks: mpsc::Sender<Ask>) {
             Ok((stream, _)) => {
                 let shared = shared.clone();
                 tokio::task::spawn_local(async move {
+                    let _place = shared.connections.enter();
                     let conn = Rc::new(ConnInfo::new(nobody, nobody, 0, None));
                     let wire = Wire::new(Io::Unix(stream));
                     serve::connection(wire, conn, &shared, Protocols { h1: true, h2: false }).await;
                 });
             }
             // Out of descriptors: the workers need them more.
-            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
 }
@@ -154,11 +235,8 @@ struct Admin {
 impl Handler for Admin {
     async fn handle(&self, request: Request) -> Response {
         let head = &request.head;
-        let question = match (&head.method, head.target()) {
-            (&Method::GET, b"/status") => Question::Status,
-            (&Method::POST, b"/reload") => Question::Reload,
-            (&Method::POST, b"/reload?dry_run") => Question::DryRun,
-            _ => return respond::own(404, TEXT, "GET /status, POST /reload, POST /reload?dry_run\n".into()),
+        let Some(question) = Question::of(&head.method, head.target()) else {
+            return respond::own(404, TEXT, QUESTIONS.into());
         };
         let (reply, answer) = oneshot::channel();
         if self.asks.send(Ask { question, reply }).await.is_err() {
@@ -178,6 +256,8 @@ impl Handler for Admin {
 }
 
 const TEXT: &str = "text/plain; charset=utf-8";
+const QUESTIONS: &str = "GET /status, POST /reload, POST /reload?dry_run, POST /reload?confirm=SECONDS, POST /confirm, \
+                         POST /rollback, POST /rollback?generation=N, POST /upgrade\n";
 
 #[cfg(test)]
 mod tests {
@@ -191,7 +271,9 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(AdminSocket::open(&path).err().map(|error| error.kind()), Some(io::ErrorKind::AddrInUse));
         // As a killed process leaves it: the file, and nobody behind it.
-        drop(first.listener.take());
+        first.leave();
+        drop(first);
+        assert!(path.exists());
         let second = AdminSocket::open(&path).unwrap();
         drop(second);
         assert!(!path.exists());

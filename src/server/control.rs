@@ -2,22 +2,27 @@
 
 mod scrape;
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use tokio::sync::mpsc;
 
 use super::admin::{AdminSocket, Question, Reply, socket_path};
-use super::doors::Door;
+use super::build::{acceptors, build, generation, text};
+use super::changes::Changes;
+use super::inherited::Inherited;
 use super::outputs::{Change, Outputs};
+use super::rollback::{History, Kept, Trial};
 use super::scrape::{Asked, Door as MetricsDoor, Expiry};
 use super::status::{self, Outcome};
+use super::systemd::Systemd;
 use super::watch::Watch;
 use super::worker::{Generation, Handle};
-use super::{BoundDoor, StartError, show, uses_builtin, worker};
+use super::{BoundDoor, StartError, worker};
 use crate::acme::Manager;
-use crate::config::{self, Config, Diagnostic, Loaded, Sources};
-use crate::http::serve::Protocols;
+use crate::config::{self, Config, Loaded, Sources};
+use crate::http::connections::Haste;
 use crate::net::listener;
 use crate::snapshot::Snapshot;
 use crate::tls::{Acceptor, DevAuthority, Managed, Tickets};
@@ -32,32 +37,41 @@ pub struct Source {
 
 /// What outlives a generation, and the generation that is served.
 pub(super) struct Control {
-    snapshot: Arc<Snapshot>,
+    pub(super) snapshot: Arc<Snapshot>,
     /// The text the config came from, for problems found later.
-    sources: Sources,
-    generation: u64,
-    doors: Vec<BoundDoor>,
+    pub(super) sources: Sources,
+    pub(super) generation: u64,
+    pub(super) doors: Vec<BoundDoor>,
     /// The id of the next door.
     next_id: usize,
-    workers: Vec<Handle>,
-    count: usize,
-    dev: Arc<DevAuthority>,
-    tickets: Tickets,
-    managed: Managed,
+    pub(super) workers: Vec<Handle>,
+    pub(super) count: usize,
+    pub(super) dev: Arc<DevAuthority>,
+    pub(super) tickets: Tickets,
+    pub(super) managed: Managed,
     acme: Manager,
-    outputs: Outputs,
-    metrics: MetricsDoor,
+    pub(super) outputs: Outputs,
+    pub(super) metrics: MetricsDoor,
     /// Scrapes that wait, until somebody takes them.
     scrapes: Option<mpsc::Receiver<Asked>>,
     expiry: Expiry,
     /// Connections of one worker at most.
     max_connections: usize,
-    source: Option<Source>,
-    watch: Watch,
+    pub(super) source: Option<Source>,
+    pub(super) watch: Watch,
+    /// The config's files, where `server.watch_config` is on.
+    pub(super) config_watch: Option<Watch>,
     started: (SystemTime, Instant),
-    last_reload: Option<Outcome>,
+    pub(super) last_reload: Option<Outcome>,
     /// Reloads that were served, and that were refused.
     reloads: (u64, u64),
+    pub(super) history: History,
+    /// A generation that is undone unless somebody confirms it.
+    pub(super) trial: Option<Trial>,
+    pub(super) systemd: Systemd,
+    /// Numbers of workers that have panicked, and how many have begun anew.
+    pub(super) fallen: mpsc::UnboundedReceiver<usize>,
+    pub(super) restarts: u64,
 }
 
 impl Control {
@@ -73,13 +87,13 @@ impl Control {
         let Loaded { config, sources, .. } = loaded;
         let managed = Managed::default();
         let snapshot = build(config, None, &doors, &dev, &managed, count)?;
-        let (mut outputs, (mut metrics, scrapes)) = (Outputs::default(), MetricsDoor::new());
+        let (mut outputs, (metrics, scrapes)) = (Outputs::default(), MetricsDoor::new());
         outputs.adopt(Outputs::open(&snapshot.config, None, count)?);
-        let bound = metrics.bind(&snapshot.config).map_err(|error| StartError::Bind(vec![error]))?;
-        metrics.adopt(&snapshot.config, bound);
         let max_connections = super::capability::max_connections(&snapshot.config.server, count);
+        let (falls, fallen) = mpsc::unbounded_channel();
         let mut control = Control {
             watch: Watch::new(&snapshot.config),
+            config_watch: snapshot.config.server.watch_config.then(|| Watch::of_sources(&sources)),
             snapshot,
             sources,
             generation: 1,
@@ -100,13 +114,25 @@ impl Control {
             started: (SystemTime::now(), Instant::now()),
             last_reload: None,
             reloads: (0, 0),
+            history: History::default(),
+            trial: None,
+            systemd: Systemd::from_environment(),
+            fallen,
+            restarts: 0,
         };
         control.manage();
-        let acceptors = control.acceptors(&control.snapshot, &control.doors)?;
-        let generations = control.generations(acceptors);
-        control.workers = worker::spawn_all(generations, max_connections)
+        control.number_doors();
+        let acceptors = acceptors(&control.snapshot, &control.doors, &control.tickets)?;
+        let generations = control.generations(&acceptors, true).map_err(sockets)?;
+        control.workers = worker::spawn_all(generations, max_connections, &falls)
             .map_err(|error| StartError::Io("a worker thread".into(), error))?;
+        control.doors.iter_mut().for_each(|door| door.fresh = false);
         Ok(control)
+    }
+
+    /// There is a config file that can be read again.
+    pub fn is_readable(&self) -> bool {
+        self.source.is_some()
     }
 
     pub fn snapshot(&self) -> &Snapshot {
@@ -114,9 +140,13 @@ impl Control {
     }
 
     /// Opens the administration socket, where the config has one.
-    pub fn open_admin(&self) -> Option<AdminSocket> {
+    pub fn open_admin(&self, inherited: &mut Inherited) -> Option<AdminSocket> {
         let path = socket_path(&self.snapshot.config.admin.socket, &self.source.as_ref()?.name)?;
-        match AdminSocket::open(&path) {
+        let opened = match inherited.take_admin(&path) {
+            Some(socket) => AdminSocket::adopt(&path, socket),
+            None => AdminSocket::open(&path),
+        };
+        match opened {
             Ok(socket) => Some(socket),
             Err(error) => {
                 tracing::warn!("no administration socket at {}: {error}", path.display());
@@ -129,8 +159,13 @@ impl Control {
     pub async fn answer(&mut self, question: Question) -> Reply {
         let outcome = match question {
             Question::Status => return Reply::Json(self.status().await),
-            Question::Reload => self.reload(),
-            Question::DryRun => self.dry_run(),
+            Question::Reload => self.reload(None),
+            Question::Trial(limit) => self.reload(Some(limit)),
+            Question::DryRun => self.dry_run().await,
+            Question::Confirm => self.confirm(),
+            Question::Rollback(to) => self.roll_back(to),
+            // Takes its time: the loop of signals answers it.
+            Question::Upgrade => Err("an upgrade cannot be asked for here\n".into()),
         };
         match outcome {
             Ok(done) => Reply::Done(done + "\n"),
@@ -138,25 +173,42 @@ impl Control {
         }
     }
 
-    /// Reads the configuration and serves it, or says why the old one stays.
+    /// Reads the configuration and serves it, or says why the old one stays. With `trial` it is undone after that time
+    /// unless it is confirmed.
     ///
     /// # Errors
     /// Every problem; nothing was changed.
-    pub fn reload(&mut self) -> Result<String, String> {
+    pub fn reload(&mut self, trial: Option<std::time::Duration>) -> Result<String, String> {
         let began = Instant::now();
-        let outcome = self.read().and_then(|loaded| self.replace(loaded));
+        self.systemd.reloading();
+        let before = self.generation;
+        let outcome = self.no_trial().and_then(|()| self.read()).and_then(|loaded| self.replace(loaded));
         match &outcome {
             Ok(changes) => {
                 tracing::info!("reloaded in {:.0?}: generation {}, {changes}", began.elapsed(), self.generation);
+                self.trial = trial.map(|limit| Trial::new(limit, before));
             }
             Err(problems) => tracing::error!("not reloaded, generation {} stays:\n{problems}", self.generation),
         }
         *(if outcome.is_ok() { &mut self.reloads.0 } else { &mut self.reloads.1 }) += 1;
         self.last_reload = Some(Outcome { at: SystemTime::now(), error: outcome.as_ref().err().cloned() });
-        outcome.map(|changes| format!("generation {}: {changes}", self.generation))
+        self.systemd.ready(&self.one_line());
+        let undone = self.trial.as_ref().map_or_else(String::new, |trial| trial.text());
+        outcome.map(|changes| format!("generation {}: {changes}{undone}", self.generation))
     }
 
-    fn read(&self) -> Result<Loaded, String> {
+    /// What is served, for the service manager.
+    pub fn one_line(&self) -> String {
+        match self.last_reload.as_ref().and_then(|last| last.error.as_deref()) {
+            None => format!("generation {} is served", self.generation),
+            Some(problem) => {
+                let first = problem.lines().next().unwrap_or_default();
+                format!("generation {} is served, the last reload failed: {first}", self.generation)
+            }
+        }
+    }
+
+    pub(super) fn read(&self) -> Result<Loaded, String> {
         match &self.source {
             Some(source) => (source.read)(),
             None => Err("this command has no config file to read again\n".into()),
@@ -164,12 +216,13 @@ impl Control {
     }
 
     /// What a reload would change. Ports that it would open are opened and closed again.
-    fn dry_run(&mut self) -> Result<String, String> {
+    async fn dry_run(&self) -> Result<String, String> {
         let Loaded { config, sources, .. } = self.read()?;
-        let changes = super::changes::between(&self.snapshot.config, &config);
+        let changes = Changes::between(&self.snapshot.config, &config);
         let doors = self.open_doors(&config)?;
         self.build(config, &doors).map_err(|error| text(&error, &sources))?;
-        Ok(format!("would become generation {}: {changes}", self.generation + 1))
+        let affected = changes.affected(&self.reports().await);
+        Ok(format!("would become generation {}: {changes}{affected}", self.generation + 1))
     }
 
     async fn status(&self) -> String {
@@ -186,33 +239,12 @@ impl Control {
             log: self.outputs.log_stats(),
             spans: self.outputs.trace_stats(),
             metrics: self.metrics.address(),
-            managed: self.snapshot.certs.as_ref().map_or(&[][..], |certs| certs.managed()),
+            restarts: self.restarts,
+            trial: self.trial.as_ref(),
+            kept: self.history.generations(),
+            certs: self.snapshot.certs.as_deref(),
         };
         status::json(&facts, &reports)
-    }
-
-    /// Serves the certificate files as they are now, when they have changed. What is half written changes nothing.
-    pub fn look_at_files(&mut self) {
-        let Some(settled) = self.watch.changed() else { return };
-        match self.build(self.snapshot.config.clone(), &self.doors) {
-            Ok(snapshot) => {
-                self.watch.settle();
-                let doors = self.doors.iter().map(BoundDoor::without_sockets).collect();
-                match self.adopt(snapshot, doors, None) {
-                    Ok(()) => tracing::info!("certificate files have changed: generation {}", self.generation),
-                    Err(error) => tracing::error!("certificate files have changed, but: {}", self.text(&error)),
-                }
-            }
-            Err(error) if settled => {
-                self.watch.settle();
-                tracing::error!(
-                    "certificate files have changed and cannot be served, the last good ones stay:\n{}",
-                    self.text(&error)
-                );
-            }
-            // Perhaps only one of two files is there yet.
-            Err(_) => {}
-        }
     }
 
     /// Opens the access log's file anew, after something has moved the old one.
@@ -225,36 +257,47 @@ impl Control {
         (self.workers, self.outputs)
     }
 
+    /// Health checks hear that this process goes; requests are served as before.
+    pub fn not_ready(&self) {
+        self.workers.iter().for_each(Handle::not_ready);
+    }
+
     /// Ends: the workers to wait for, and the log to close after them.
-    pub fn stop(self) -> (Vec<Handle>, Outputs) {
-        self.workers.iter().for_each(Handle::drain);
+    pub fn stop(mut self, haste: Haste) -> (Vec<Handle>, Outputs) {
+        self.metrics.close();
+        // A socket that is still open here would let connections wait for nobody.
+        drop(self.doors);
+        self.workers.iter().for_each(|worker| worker.drain(haste));
         (self.workers, self.outputs)
     }
 
     /// Everything that can fail comes first; the workers are told at the end.
-    fn replace(&mut self, loaded: Loaded) -> Result<String, String> {
+    pub(super) fn replace(&mut self, loaded: Loaded) -> Result<String, String> {
         let Loaded { config, sources, warnings, .. } = loaded;
         if !warnings.is_empty() {
             tracing::warn!("{}", config::render_diagnostics(&warnings, &sources, false).trim_end());
         }
-        let changes = super::changes::between(&self.snapshot.config, &config);
+        let changes = Changes::between(&self.snapshot.config, &config);
         let doors = self.open_doors(&config)?;
         let render = |error: &StartError| text(error, &sources);
         let snapshot = self.build(config, &doors).map_err(|error| render(&error))?;
         let bound = self.metrics.bind(&snapshot.config).map_err(|error| format!("{error}\n"))?;
         let change =
             Outputs::open(&snapshot.config, Some(&self.snapshot.config), self.count).map_err(|error| render(&error))?;
+        let old = Kept { generation: self.generation, snapshot: self.snapshot.clone(), sources: self.sources.clone() };
         self.adopt(snapshot, doors, Some(change)).map_err(|error| render(&error))?;
+        self.history.keep(old);
         self.metrics.adopt(&self.snapshot.config, bound);
         self.metrics.serve();
         self.watch = Watch::new(&self.snapshot.config);
+        self.config_watch = self.snapshot.config.server.watch_config.then(|| Watch::of_sources(&sources));
         self.sources = sources;
-        Ok(changes)
+        Ok(changes.to_string())
     }
 
     /// The doors of a config: those that are open already, and new ones bound.
-    fn open_doors(&mut self, config: &Config) -> Result<Vec<BoundDoor>, String> {
-        let mut known: Vec<Option<BoundDoor>> = self.doors.iter().map(|door| Some(door.without_sockets())).collect();
+    fn open_doors(&self, config: &Config) -> Result<Vec<BoundDoor>, String> {
+        let mut known: Vec<Option<BoundDoor>> = self.doors.iter().cloned().map(Some).collect();
         let (mut doors, mut problems) = (Vec::new(), String::new());
         for (index, listener) in config.listeners.iter().enumerate() {
             for address in &listener.addresses {
@@ -273,23 +316,61 @@ impl Control {
         if problems.is_empty() { Ok(doors) } else { Err(problems) }
     }
 
-    fn adopt(
+    pub(super) fn adopt(
         &mut self,
         snapshot: Arc<Snapshot>,
         doors: Vec<BoundDoor>,
         change: Option<Change>,
     ) -> Result<(), StartError> {
-        let acceptors = self.acceptors(&snapshot, &doors)?;
+        let acceptors = acceptors(&snapshot, &doors, &self.tickets)?;
+        let before = (self.snapshot.clone(), self.doors.clone());
         (self.snapshot, self.doors) = (snapshot, doors);
-        change.into_iter().for_each(|change| self.outputs.adopt(change));
-        self.expiry.forget();
+        let undo = change.map(|change| self.outputs.adopt(change));
+        self.number_doors();
+        let generations = match self.generations(&acceptors, false) {
+            Ok(generations) => generations,
+            Err(error) => {
+                (self.snapshot, self.doors) = before;
+                undo.into_iter().for_each(|change| drop(self.outputs.adopt(change)));
+                return Err(sockets(error));
+            }
+        };
         self.generation += 1;
+        self.expiry.forget();
         self.manage();
-        let generations = self.generations(acceptors);
         for (worker, generation) in self.workers.iter().zip(generations) {
             worker.adopt(generation);
         }
+        // The workers have them now.
+        self.doors.iter_mut().for_each(|door| door.fresh = false);
         Ok(())
+    }
+
+    /// A door keeps its number in every generation.
+    fn number_doors(&mut self) {
+        for door in self.doors.iter_mut().filter(|door| door.fresh) {
+            door.id = self.next_id;
+            self.next_id += 1;
+        }
+    }
+
+    /// What is served, for each worker.
+    fn generations(&self, acceptors: &[Option<Acceptor>], first: bool) -> io::Result<Vec<Generation>> {
+        let sinks = self.outputs.sinks(&self.snapshot);
+        let of = |worker| {
+            let place = (worker, self.count);
+            generation(&self.snapshot, &sinks, &self.doors, acceptors, place, first)
+        };
+        (0..self.count).map(of).collect()
+    }
+
+    /// What the next generation would be.
+    pub(super) fn build(&self, config: Config, doors: &[BoundDoor]) -> Result<Arc<Snapshot>, StartError> {
+        build(config, Some(&self.snapshot), doors, &self.dev, &self.managed, self.count)
+    }
+
+    pub(super) fn text(&self, error: &StartError) -> String {
+        text(error, &self.sources)
     }
 
     /// Hands the certificates that ACME looks after to its thread; those of the state folder are served at once.
@@ -298,99 +379,9 @@ impl Control {
         self.managed.retain(certs);
         self.acme.adopt(self.snapshot.config.acme.as_ref(), certs, self.managed.challenges());
     }
-
-    /// The acceptor of each door.
-    fn acceptors(&self, snapshot: &Snapshot, doors: &[BoundDoor]) -> Result<Vec<Option<Acceptor>>, StartError> {
-        let acceptor = |door: &BoundDoor| {
-            let listener = &snapshot.config.listeners[door.listener];
-            match (&snapshot.certs, listener.tls) {
-                (Some(certs), true) => {
-                    Acceptor::new(certs.clone(), &snapshot.config.tls, listener, &self.tickets).map(Some)
-                }
-                _ => Ok(None),
-            }
-        };
-        doors.iter().map(acceptor).collect::<Result<_, _>>().map_err(StartError::Tls)
-    }
-
-    /// The current generation for each worker. Sockets that were just bound go with it.
-    fn generations(&mut self, acceptors: Vec<Option<Acceptor>>) -> Vec<Generation> {
-        let sinks = self.outputs.sinks(&self.snapshot);
-        let generation = |worker| {
-            let (snapshot, sinks) = (self.snapshot.clone(), sinks.for_worker(worker));
-            Generation { snapshot, sinks, doors: Vec::new() }
-        };
-        let mut generations: Vec<Generation> = (0..self.count).map(generation).collect();
-        // A header for a server names both ends; a socket bound to every address does not know its own.
-        let exact_local = self.snapshot.config.upstreams.iter().any(|upstream| upstream.proxy_protocol.is_some());
-        for (door, acceptor) in self.doors.iter_mut().zip(acceptors) {
-            let id = *door.id.get_or_insert_with(|| {
-                self.next_id += 1;
-                self.next_id - 1
-            });
-            let listener = &self.snapshot.config.listeners[door.listener];
-            let proxy_protocol = listener.proxy_protocol.clone().map(Arc::new);
-            let mut sockets = std::mem::take(&mut door.sockets).into_iter();
-            for generation in &mut generations {
-                generation.doors.push(Door {
-                    id,
-                    socket: sockets.next(),
-                    index: door.listener,
-                    local: door.local,
-                    acceptor: acceptor.clone(),
-                    protocols: Protocols { h1: listener.h1, h2: listener.h2 },
-                    proxy_protocol: proxy_protocol.clone(),
-                    exact_local,
-                });
-            }
-        }
-        generations
-    }
-
-    /// What the next generation would be.
-    fn build(&self, config: Config, doors: &[BoundDoor]) -> Result<Arc<Snapshot>, StartError> {
-        build(config, Some(&self.snapshot), doors, &self.dev, &self.managed, self.count)
-    }
-
-    fn text(&self, error: &StartError) -> String {
-        text(error, &self.sources)
-    }
 }
 
-/// Opens everything a config names.
-fn build(
-    config: Config,
-    before: Option<&Snapshot>,
-    doors: &[BoundDoor],
-    dev: &DevAuthority,
-    managed: &Managed,
-    workers: usize,
-) -> Result<Arc<Snapshot>, StartError> {
-    let builtin = match before.and_then(|before| before.builtin) {
-        Some(running) => Some(running),
-        None if uses_builtin(&config) => {
-            Some(show::start().map_err(|error| StartError::Io("the built-in backend".into(), error))?)
-        }
-        None => None,
-    };
-    let https = doors.iter().find(|door| config.listeners[door.listener].tls).map(|door| door.local.port());
-    let mut snapshot = Snapshot::build(config, dev, managed, https, builtin).map_err(StartError::Config)?;
-    if let Some(before) = before {
-        snapshot.inherit(before);
-    }
-    snapshot.count(before, workers);
-    for warning in snapshot.certs.iter().flat_map(|certs| certs.warnings()).chain(&snapshot.warnings) {
-        tracing::warn!("{}", warning.message);
-    }
-    Ok(Arc::new(snapshot))
-}
-
-fn text(error: &StartError, sources: &Sources) -> String {
-    let diagnostics = |found: &[Diagnostic]| config::render_diagnostics(found, sources, false);
-    match error {
-        StartError::Config(found) => diagnostics(found),
-        StartError::Bind(errors) => errors.iter().map(|error| format!("{error}\n")).collect(),
-        StartError::Io(what, error) => format!("{what}: {error}\n"),
-        StartError::Tls(error) => format!("TLS: {error}\n"),
-    }
+/// No descriptors were left for one more copy of a socket.
+pub(super) fn sockets(error: io::Error) -> StartError {
+    StartError::Io("the listening sockets".into(), error)
 }

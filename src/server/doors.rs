@@ -1,7 +1,7 @@
 //! One worker's doors: what it accepts on, and what connections need to know of where they came in. A reload changes both
 //! without closing a socket that stays.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,8 +21,8 @@ use crate::tls::Acceptor;
 pub(super) struct Door {
     /// The same in every generation and on every worker while the address is listened on.
     pub id: usize,
-    /// The worker's listening socket; none where it has one already.
-    pub socket: Option<TcpListener>,
+    /// The worker's listening sockets; none where it has them already.
+    pub sockets: Vec<TcpListener>,
     /// Index into the config's listeners.
     pub index: usize,
     pub local: SocketAddr,
@@ -54,16 +54,47 @@ pub(super) struct Hall {
     doors: RefCell<Vec<Option<Open>>>,
     /// Handed over by a worker that has adopted a generation which this one has not seen yet.
     early: RefCell<Vec<Handed>>,
+    /// Connections whose task has not begun yet.
+    arriving: Rc<Cell<usize>>,
+    /// Doors with lower ids have been seen; one of them that is not there is gone.
+    seen: Cell<usize>,
+}
+
+/// A connection between accept and the registry; dropping it says that it has arrived.
+pub(super) struct Arriving(Rc<Cell<usize>>);
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 struct Open {
     facts: Rc<Facts>,
-    accepting: JoinHandle<()>,
+    accepting: Vec<JoinHandle<()>>,
 }
 
 impl Hall {
     pub fn new(seat: Seat, shared: Rc<Shared<Proxy>>) -> Rc<Hall> {
-        Rc::new(Hall { seat, shared: RefCell::new(shared), doors: RefCell::default(), early: RefCell::default() })
+        Rc::new(Hall {
+            seat,
+            shared: RefCell::new(shared),
+            doors: RefCell::default(),
+            early: RefCell::default(),
+            arriving: Rc::default(),
+            seen: Cell::default(),
+        })
+    }
+
+    /// Notes a connection whose task begins soon.
+    pub fn arriving(&self) -> Arriving {
+        self.arriving.set(self.arriving.get() + 1);
+        Arriving(self.arriving.clone())
+    }
+
+    /// Connections that are open or whose task is about to begin: a burst is accepted in one go.
+    pub fn busy(&self) -> usize {
+        self.arriving.get() + self.shared.borrow().connections.open()
     }
 
     /// What new connections share.
@@ -83,34 +114,39 @@ impl Hall {
         let mut before = self.doors.take();
         let mut now: Vec<Option<Open>> = Vec::new();
         for door in doors {
-            let Door { id, socket, index, local, acceptor, protocols, proxy_protocol, exact_local } = door;
+            let Door { id, sockets, index, local, acceptor, protocols, proxy_protocol, exact_local } = door;
             let wrong_door = acceptor.is_some().then(|| wrong_door::shared(shared.settings.clone()));
             let facts = Rc::new(Facts { index, local, acceptor, protocols, proxy_protocol, exact_local, wrong_door });
-            let accepting = match (before.get_mut(id).and_then(Option::take), socket) {
-                (Some(open), _) => open.accepting,
-                (None, Some(socket)) => tokio::task::spawn_local(accept::accept(socket, id, local, self.clone())),
-                (None, None) => continue,
+            let accept = |socket| tokio::task::spawn_local(accept::accept(socket, id, local, self.clone()));
+            let accepting = match before.get_mut(id).and_then(Option::take) {
+                Some(open) => open.accepting,
+                None if sockets.is_empty() => continue,
+                None => sockets.into_iter().map(accept).collect(),
             };
             if now.len() <= id {
                 now.resize_with(id + 1, || None);
             }
             now[id] = Some(Open { facts, accepting });
+            self.seen.set(self.seen.get().max(id + 1));
         }
-        before.into_iter().flatten().for_each(|gone| gone.accepting.abort());
+        before.into_iter().flatten().flat_map(|gone| gone.accepting).for_each(|accepting| accepting.abort());
         self.doors.replace(now);
         for handed in self.early.take() {
             accept::take(handed, self);
         }
     }
 
-    /// Keeps a connection until the generation that knows its door is here.
+    /// Keeps a connection until the generation that knows its door is here. One whose door has gone is closed.
     pub fn keep(&self, handed: Handed) {
-        self.early.borrow_mut().push(handed);
+        if handed.door() >= self.seen.get() {
+            self.early.borrow_mut().push(handed);
+        }
     }
 
-    /// Stops accepting.
+    /// Stops accepting. What another worker has accepted before it stopped too is still served.
     pub fn close(&self) {
-        self.doors.take().into_iter().flatten().for_each(|open| open.accepting.abort());
+        let mut doors = self.doors.borrow_mut();
+        doors.iter_mut().flatten().flat_map(|open| open.accepting.drain(..)).for_each(|accepting| accepting.abort());
         self.early.take();
     }
 }

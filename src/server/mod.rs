@@ -6,18 +6,26 @@
 
 mod accept;
 mod admin;
+mod build;
 mod capability;
 mod changes;
 mod control;
 mod doors;
+mod handover;
+mod inherited;
 mod outputs;
+mod panics;
 mod proxy_header;
+mod rollback;
 mod scrape;
 mod show;
 mod signals;
 mod status;
+mod systemd;
+mod upgrade;
 mod watch;
 mod worker;
+mod workers;
 mod wrong_door;
 
 use std::io;
@@ -28,8 +36,10 @@ use std::time::{Duration, Instant};
 pub use self::admin::socket_path;
 use self::control::Control;
 pub use self::control::Source;
+pub use self::inherited::Inherited;
 use self::outputs::Outputs;
-use crate::config::{BindAddress, Config, Diagnostic, Loaded, UpstreamAddress};
+use crate::config::{BindAddress, Config, Diagnostic, Loaded, Sources, UpstreamAddress};
+use crate::http::connections::Haste;
 use crate::net::listener::{self, BindError};
 use crate::snapshot::Snapshot;
 use crate::tls::DevAuthority;
@@ -48,31 +58,32 @@ pub enum StartError {
 pub struct Bound {
     workers: usize,
     doors: Vec<BoundDoor>,
+    inherited: Inherited,
 }
 
 /// One address that is listened on.
+#[derive(Clone)]
 struct BoundDoor {
-    /// Given when the workers are told of it.
-    id: Option<usize>,
+    /// The same in every generation; given when the workers are told of it.
+    id: usize,
+    /// The workers do not have it yet.
+    fresh: bool,
     /// Index into the config's listeners.
     listener: usize,
     address: BindAddress,
     local: SocketAddr,
-    /// One a worker, until they have them.
-    sockets: Vec<TcpListener>,
+    /// The workers have copies; these are for one that begins anew, and for the process that takes our place.
+    sockets: Arc<[TcpListener]>,
 }
 
 impl BoundDoor {
     fn new(listener: usize, address: BindAddress, sockets: Vec<TcpListener>) -> Result<BoundDoor, BindError> {
         match sockets[0].local_addr() {
-            Ok(local) => Ok(BoundDoor { id: None, listener, address, local, sockets }),
+            Ok(local) => {
+                Ok(BoundDoor { id: usize::MAX, fresh: true, listener, address, local, sockets: sockets.into() })
+            }
             Err(source) => Err(BindError { address, source }),
         }
-    }
-
-    /// The same door for the next generation; the workers have its sockets.
-    fn without_sockets(&self) -> BoundDoor {
-        BoundDoor { sockets: Vec::new(), ..*self }
     }
 }
 
@@ -81,18 +92,36 @@ impl BoundDoor {
 /// # Errors
 /// All ports that cannot be had, not only the first.
 pub fn bind(config: &Config) -> Result<Bound, StartError> {
+    bind_or_inherit(config, Inherited::default())
+}
+
+/// As [`bind`], but for addresses whose sockets come from somebody else.
+///
+/// # Errors
+/// As for [`bind`]; the process that waits for this one is told.
+pub fn bind_or_inherit(config: &Config, mut inherited: Inherited) -> Result<Bound, StartError> {
     capability::raise_bind_service();
     let workers = config.server.workers.unwrap_or_else(cores);
     let (mut doors, mut errors) = (Vec::new(), Vec::new());
     for (index, door) in config.listeners.iter().enumerate() {
         for address in &door.addresses {
-            match listener::bind(*address, workers).and_then(|sockets| BoundDoor::new(index, *address, sockets)) {
+            let sockets = match inherited.take(*address) {
+                Ok(sockets) if sockets.is_empty() => listener::bind(*address, workers),
+                Ok(sockets) => Ok(sockets),
+                Err(source) => Err(BindError { address: *address, source }),
+            };
+            match sockets.and_then(|sockets| BoundDoor::new(index, *address, sockets)) {
                 Ok(door) => doors.push(door),
                 Err(error) => errors.push(error),
             }
         }
     }
-    if errors.is_empty() { Ok(Bound { workers, doors }) } else { Err(StartError::Bind(errors)) }
+    if errors.is_empty() {
+        return Ok(Bound { workers, doors, inherited });
+    }
+    let error = StartError::Bind(errors);
+    inherited.refuse(&build::text(&error, &Sources::default()));
+    Err(error)
 }
 
 fn cores() -> usize {
@@ -133,10 +162,18 @@ impl Bound {
         announce: impl FnOnce(&Snapshot),
     ) -> Result<(), StartError> {
         let signals = signals::Signals::install().map_err(|error| StartError::Io("signal handlers".into(), error))?;
-        let control = Control::start(loaded, dev, self.doors, self.workers, source)?;
+        panics::watch();
+        let sources = loaded.sources.clone();
+        let control = match Control::start(loaded, dev, self.doors, self.workers, source) {
+            Ok(control) => control,
+            Err(error) => {
+                self.inherited.refuse(&build::text(&error, &sources));
+                return Err(error);
+            }
+        };
         tracing::debug!("started in {:?}", began.elapsed());
         announce(control.snapshot());
-        signals.serve(control);
+        signals.serve(control, self.inherited);
         Ok(())
     }
 
@@ -164,9 +201,10 @@ impl Running {
     /// The system has no room for a runtime to wait in.
     pub fn stop(self, grace: Duration) -> io::Result<bool> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-        self.workers.iter().for_each(worker::Handle::drain);
+        let mut workers = self.workers;
+        workers.iter().for_each(|worker| worker.drain(Haste::Now));
         let finished = async {
-            for worker in self.workers {
+            for worker in &mut workers {
                 worker.finished().await;
             }
         };

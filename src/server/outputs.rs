@@ -48,13 +48,12 @@ impl Outputs {
         Ok(Change { log, traces })
     }
 
-    /// Requests that are on their way tell the old ones, which end after the last of them.
-    pub fn adopt(&mut self, change: Change) {
-        if let Some(log) = change.log {
-            self.log = log;
-        }
-        if let Some(traces) = change.traces {
-            self.traces = traces;
+    /// Puts a change in place, and returns what undoes it. Requests that are on their way tell the old ones, which end after
+    /// the last of them.
+    pub fn adopt(&mut self, change: Change) -> Change {
+        Change {
+            log: change.log.map(|log| std::mem::replace(&mut self.log, log)),
+            traces: change.traces.map(|traces| std::mem::replace(&mut self.traces, traces)),
         }
     }
 

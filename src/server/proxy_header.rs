@@ -36,7 +36,7 @@ pub(super) async fn take(
     poll_fn(|cx| match reading.as_mut().poll(cx) {
         Poll::Ready(Ok(read)) => Poll::Ready(read),
         Poll::Ready(Err(_)) => Poll::Ready(Err(Some(Why::ProxyHeaderTimeout))),
-        Poll::Pending if connections.is_draining() => Poll::Ready(Err(None)),
+        Poll::Pending if connections.is_hasty() => Poll::Ready(Err(None)),
         Poll::Pending => Poll::Pending,
     })
     .await

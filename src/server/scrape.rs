@@ -69,12 +69,8 @@ impl Door {
 
     /// Puts what [`Door::bind`] has bound in place, and closes what the config has no more.
     pub fn adopt(&mut self, config: &Config, bound: Option<TcpListener>) {
-        let close = match (&config.metrics, &bound) {
-            (None, _) | (_, Some(_)) => self.open.take(),
-            (Some(_), None) => None,
-        };
-        if let Some(Open { serving: Some(serving), .. }) = close {
-            serving.abort();
+        if config.metrics.is_none() || bound.is_some() {
+            self.close();
         }
         if let (Some(settings), Some(socket)) = (config.metrics, bound) {
             self.open = Some(Open { address: settings.listen, socket: Some(socket), serving: None });
@@ -88,6 +84,13 @@ impl Door {
         match tokio::net::TcpListener::from_std(socket) {
             Ok(listener) => open.serving = Some(tokio::task::spawn_local(accept(listener, self.asks.clone()))),
             Err(error) => tracing::error!("metrics: {error}"),
+        }
+    }
+
+    /// Stops listening: another process may want the address.
+    pub fn close(&mut self) {
+        if let Some(Open { serving: Some(serving), .. }) = self.open.take() {
+            serving.abort();
         }
     }
 

@@ -1,5 +1,6 @@
 //! What the running proxy says of itself.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -7,15 +8,22 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::panics;
+use super::rollback::Trial;
 use crate::config::Config;
 use crate::proxy::{Tally, access_log, trace};
-use crate::tls::ManagedCert;
+use crate::tls::{CertFacts, CertStore, Provenance};
 use crate::upstream::ServerState;
+
+/// Certificates that are listed at most.
+const CERTIFICATES: usize = 1000;
 
 /// What one worker reports.
 #[derive(Debug)]
 pub(super) struct Report {
     pub connections: usize,
+    /// Of them: HTTP/1.1, HTTP/2, tunnels.
+    pub speaking: [usize; 3],
     pub tally: Tally,
     /// In the order of the config's upstreams.
     pub upstreams: Vec<Vec<ServerState>>,
@@ -41,8 +49,14 @@ pub(super) struct Facts<'a> {
     pub log: Option<access_log::Stats>,
     pub spans: Option<trace::Stats>,
     pub metrics: Option<String>,
-    /// The certificates that ACME looks after.
-    pub managed: &'a [Arc<ManagedCert>],
+    /// Workers that have begun anew.
+    pub restarts: u64,
+    /// The generation waits to be confirmed.
+    pub trial: Option<&'a Trial>,
+    /// Generations to go back to.
+    pub kept: Vec<u64>,
+    /// What the TLS doors serve from.
+    pub certs: Option<&'a CertStore>,
 }
 
 /// The status as JSON. A worker that does not answer is `null`.
@@ -90,6 +104,11 @@ pub(super) fn json(facts: &Facts<'_>, reports: &[Option<Report>]) -> String {
     for report in answered() {
         by_class.iter_mut().zip(report.tally.by_class()).for_each(|(sum, count)| *sum += count);
     }
+    let mut speaking = [0; 3];
+    for report in answered() {
+        speaking.iter_mut().zip(report.speaking).for_each(|(sum, count)| *sum += count);
+    }
+    let managed = facts.certs.map_or(&[][..], CertStore::managed);
     let value = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
@@ -97,18 +116,55 @@ pub(super) fn json(facts: &Facts<'_>, reports: &[Option<Report>]) -> String {
         "running_seconds": facts.running.as_secs(),
         "generation": facts.generation,
         "last_reload": facts.last_reload.map(|last| json!({ "at": stamp(last.at), "error": last.error })),
+        "trial": facts.trial.map(|trial| json!({ "back_to": trial.back_to, "seconds": left(trial) })),
+        "kept_generations": facts.kept,
+        "worker_restarts": facts.restarts,
+        "panics": panics::count(),
         "listeners": facts.listeners.iter().map(|(name, address)| json!({ "name": name, "address": address })).collect::<Vec<_>>(),
         "connections": answered().map(|report| report.connections).sum::<usize>(),
+        "connections_by_protocol": { "http/1.1": speaking[0], "h2": speaking[1], "tunnel": speaking[2] },
         "responses": { "2xx": by_class[2], "3xx": by_class[3], "4xx": by_class[4], "5xx": by_class[5] },
         "access_log": facts.log.map(|log| json!({ "lines": log.lines, "lost": log.lost, "waiting_bytes": log.waiting })),
         "tracing": facts.spans.map(|spans| json!({ "sent": spans.sent, "lost": spans.lost, "waiting": spans.waiting })),
         "metrics": facts.metrics,
         "workers": workers,
         "sites": sites,
-        "acme": facts.managed.iter().map(|cert| json!({ "names": cert.names(), "state": &*cert.state() })).collect::<Vec<_>>(),
+        "certificates": certificates(facts.config, facts.certs),
+        "acme": managed.iter().map(|cert| json!({ "names": cert.names(), "state": &*cert.state() })).collect::<Vec<_>>(),
         "upstreams": upstreams,
     });
     format!("{value:#}\n")
+}
+
+/// Every certificate that is served, once, with a host it is for. Leaves of the development CA are made at the handshake.
+fn certificates(config: &Config, certs: Option<&CertStore>) -> Vec<Value> {
+    let Some(certs) = certs else { return Vec::new() };
+    let mut seen = HashSet::new();
+    let mut all = Vec::new();
+    let hosts = config.sites.iter().flat_map(|site| std::iter::once(&site.host).chain(&site.aliases));
+    for host in hosts.map(ToString::to_string) {
+        let (key, from) = match certs.provenance(&host) {
+            Some(Provenance::File(key)) => (Some(key), "file"),
+            Some(Provenance::Acme(cert)) => (cert.key(), "acme"),
+            Some(Provenance::DevCa) | None => continue,
+        };
+        let Some(key) = key.filter(|key| seen.insert(Arc::as_ptr(key))) else { continue };
+        let Some(facts) = key.cert.first().and_then(|leaf| CertFacts::of(leaf).ok()) else { continue };
+        let now = OffsetDateTime::now_utc().unix_timestamp();
+        all.push(json!({
+            "host": host, "names": facts.names.to_string(), "issuer": facts.issuer, "from": from,
+            "not_after": OffsetDateTime::from_unix_timestamp(facts.not_after).ok().and_then(|at| at.format(&Rfc3339).ok()),
+            "days_left": (facts.not_after - now).div_euclid(86_400),
+        }));
+        if all.len() == CERTIFICATES {
+            break;
+        }
+    }
+    all
+}
+
+fn left(trial: &Trial) -> u64 {
+    trial.until.saturating_duration_since(tokio::time::Instant::now()).as_secs()
 }
 
 fn stamp(at: SystemTime) -> String {

@@ -1,10 +1,12 @@
-//! Certificate files, looked at twice a second. Looking follows links, so a rename, a swapped symlink and a bind-mounted
+//! Certificate files, and the config's where that is wanted, looked at twice a second. Looking follows links, so a rename, a swapped symlink and a bind-mounted
 //! file show alike; notifications of the kernel would miss the last two.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use crate::config::{CertFiles, Config, SiteTls};
+use super::build::build;
+use super::control::Control;
+use crate::config::{CertFiles, Config, SiteTls, Sources};
 
 /// What tells one state of a file from another.
 type Stamp = Option<(u64, u64, i64, i64)>;
@@ -30,6 +32,18 @@ impl Watch {
         let mut files: Vec<PathBuf> =
             pairs.flat_map(|CertFiles { cert, key, .. }| [cert.clone(), key.clone()]).collect();
         files.extend(roots.map(|(path, _)| path.clone()));
+        Watch::of(files)
+    }
+
+    /// The config's own files, and their folders: an include may gain one.
+    pub fn of_sources(sources: &Sources) -> Watch {
+        let mut files: Vec<PathBuf> = sources.iter().map(|(name, _)| PathBuf::from(name)).collect();
+        let folders: Vec<PathBuf> = files.iter().filter_map(|file| file.parent().map(PathBuf::from)).collect();
+        files.extend(folders.into_iter().map(|folder| if folder.as_os_str().is_empty() { ".".into() } else { folder }));
+        Watch::of(files)
+    }
+
+    fn of(mut files: Vec<PathBuf>) -> Watch {
         files.sort();
         files.dedup();
         let known: Vec<Stamp> = files.iter().map(stamp).collect();
@@ -52,6 +66,47 @@ impl Watch {
     /// What was seen last is served, or given up: it is not tried again until it changes.
     pub fn settle(&mut self) {
         self.known.clone_from(&self.seen);
+    }
+}
+
+impl Control {
+    /// Reads the config again when its files have changed and nobody is in the middle of writing them.
+    pub fn look_at_config(&mut self) {
+        let Some(watch) = &mut self.config_watch else { return };
+        if watch.changed() == Some(true) {
+            watch.settle();
+            // Another file of the folder is no change of the config.
+            if self.read().is_ok_and(|loaded| loaded.sources.iter().eq(self.sources.iter())) {
+                return;
+            }
+            tracing::info!("the config files have changed");
+            // The log says how it went.
+            drop(self.reload(None));
+        }
+    }
+
+    /// Serves the certificate files as they are now, when they have changed. What is half written changes nothing.
+    pub fn look_at_files(&mut self) {
+        let Some(settled) = self.watch.changed() else { return };
+        match self.build(self.snapshot.config.clone(), &self.doors) {
+            Ok(snapshot) => {
+                self.watch.settle();
+                let doors = self.doors.clone();
+                match self.adopt(snapshot, doors, None) {
+                    Ok(()) => tracing::info!("certificate files have changed: generation {}", self.generation),
+                    Err(error) => tracing::error!("certificate files have changed, but: {}", self.text(&error)),
+                }
+            }
+            Err(error) if settled => {
+                self.watch.settle();
+                tracing::error!(
+                    "certificate files have changed and cannot be served, the last good ones stay:\n{}",
+                    self.text(&error)
+                );
+            }
+            // Perhaps only one of two files is there yet.
+            Err(_) => {}
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! A worker: one thread, one runtime, its own connections, pools and view; nothing of a request leaves it.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,11 +9,11 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
-use tokio::time::Instant;
 
 use super::accept::{self, Handed};
 use super::doors::{Door, Hall};
 use super::status::Report;
+use crate::http::connections::Haste;
 use crate::http::{Settings, Shared};
 use crate::net::clock;
 use crate::proxy::{Proxy, Sinks};
@@ -31,20 +32,8 @@ const H2_KEEP_ALIVE: Duration = Duration::from_secs(180);
 /// A running worker, as the control thread holds it.
 pub struct Handle {
     commands: mpsc::UnboundedSender<Command>,
-    finished: oneshot::Receiver<()>,
-}
-
-/// A question to a worker.
-pub(super) struct Asked {
-    report: oneshot::Receiver<Report>,
-    until: Instant,
-}
-
-impl Asked {
-    /// The answer; `None` when it does not come in time.
-    pub async fn wait(self) -> Option<Report> {
-        tokio::time::timeout_at(self.until, self.report).await.ok()?.ok()
-    }
+    /// `None` once it was seen.
+    finished: Option<oneshot::Receiver<()>>,
 }
 
 /// What a worker is told.
@@ -54,15 +43,21 @@ pub(super) enum Command {
     /// A new generation of the config.
     Adopt(Box<Generation>),
     Report(oneshot::Sender<Report>),
-    Drain,
+    Drain(Haste),
+    /// This machine is about to stop taking traffic: a health check says so.
+    NotReady,
+    #[cfg(test)]
+    Panic,
 }
 
 /// A generation of the config, as one worker gets it.
 pub(super) struct Generation {
     pub snapshot: Arc<Snapshot>,
     pub sinks: Option<Sinks>,
-    /// All its doors; new ones bring a socket.
+    /// All its doors; new ones bring their sockets.
     pub doors: Vec<Door>,
+    /// For a worker that begins anew: every door brings its sockets.
+    pub first: bool,
 }
 
 /// The other workers, as each of them sees them: how busy, and how to hand over a connection.
@@ -78,50 +73,89 @@ impl Handle {
         let _ = self.commands.send(Command::Adopt(Box::new(generation)));
     }
 
-    /// Asks the worker how it is.
-    pub fn ask(&self) -> Asked {
+    /// Asks the worker how it is; `None` when it does not answer in time.
+    pub fn report(&self) -> impl Future<Output = Option<Report>> {
         let (reply, report) = oneshot::channel();
-        // A worker that is gone drops the question, which is no answer.
-        let _ = self.commands.send(Command::Report(reply));
-        Asked { report, until: Instant::now() + REPORT_WAIT }
+        // Asked at once, so that many are asked together.
+        self.tell(Command::Report(reply));
+        async { tokio::time::timeout(REPORT_WAIT, report).await.ok()?.ok() }
     }
 
-    pub fn drain(&self) {
-        // A worker that is gone has nothing to drain.
-        let _ = self.commands.send(Command::Drain);
+    /// Stops accepting; connections end as `haste` says. More haste may follow.
+    pub fn drain(&self, haste: Haste) {
+        self.tell(Command::Drain(haste));
     }
 
-    pub async fn finished(self) {
-        // An error means that the thread is gone, which is what is waited for.
-        let _ = self.finished.await;
+    /// Health checks get a 503 from here on.
+    pub fn not_ready(&self) {
+        self.tell(Command::NotReady);
+    }
+
+    pub(super) fn tell(&self, command: Command) {
+        // A worker that is gone has nothing to do.
+        let _ = self.commands.send(command);
+    }
+
+    pub async fn finished(&mut self) {
+        if let Some(finished) = &mut self.finished {
+            // An error means that the thread is gone, which is what is waited for.
+            let _ = finished.await;
+            self.finished = None;
+        }
     }
 }
 
-/// Starts one worker for each of the given first generations.
-pub(super) fn spawn_all(generations: Vec<Generation>, max: usize) -> io::Result<Vec<Handle>> {
+/// Starts one worker for each of the given first generations. One that has panicked outside of its connections says its
+/// number on `fallen` and waits for a generation to begin anew with.
+pub(super) fn spawn_all(
+    generations: Vec<Generation>,
+    max: usize,
+    fallen: &mpsc::UnboundedSender<usize>,
+) -> io::Result<Vec<Handle>> {
     let (commands, receivers): (Vec<_>, Vec<_>) = generations.iter().map(|_| mpsc::unbounded_channel()).unzip();
     let open = generations.iter().map(|_| AtomicUsize::new(0)).collect();
     let peers = Arc::new(Peers { open, commands: commands.clone() });
     let mut handles = Vec::new();
-    for (index, ((first, receiver), sender)) in generations.into_iter().zip(receivers).zip(commands).enumerate() {
+    for (index, ((first, mut receiver), sender)) in generations.into_iter().zip(receivers).zip(commands).enumerate() {
         let (done, finished) = oneshot::channel();
-        let peers = peers.clone();
+        let (peers, fallen) = (peers.clone(), fallen.clone());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
             .on_thread_unpark(clock::tick)
             .build()?;
         let work = move || {
-            clock::tick();
-            let seat = Seat { index, max, peers };
-            LocalSet::new().block_on(&runtime, run(seat, first, receiver));
-            // The control thread may be gone already.
+            let mut next = Some(first);
+            while let Some(generation) = next.take() {
+                clock::tick();
+                let seat = Seat { index, max, peers: peers.clone() };
+                // Nothing of a life that has panicked is looked at again: what is shared with others are atomics and queues.
+                let life =
+                    AssertUnwindSafe(|| LocalSet::new().block_on(&runtime, run(seat, generation, &mut receiver)));
+                if catch_unwind(life).is_err() {
+                    Seat { index, max, peers: peers.clone() }.publish(0);
+                    // The control thread may be gone already, here and below.
+                    let _ = fallen.send(index);
+                    next = first_again(&mut receiver);
+                }
+            }
             let _ = done.send(());
         };
         std::thread::Builder::new().name(format!("worker-{index}")).spawn(work)?;
-        handles.push(Handle { commands: sender, finished });
+        handles.push(Handle { commands: sender, finished: Some(finished) });
     }
     Ok(handles)
+}
+
+/// The generation that a worker begins anew with; `None`: it is not to begin again. What it was told meanwhile is in it.
+fn first_again(commands: &mut mpsc::UnboundedReceiver<Command>) -> Option<Generation> {
+    loop {
+        match commands.blocking_recv()? {
+            Command::Adopt(generation) if generation.first => return Some(*generation),
+            Command::Drain(_) => return None,
+            _ => {}
+        }
+    }
 }
 
 /// A worker's place among the others.
@@ -132,8 +166,8 @@ pub(super) struct Seat {
     pub peers: Arc<Peers>,
 }
 
-async fn run(seat: Seat, first: Generation, mut commands: mpsc::UnboundedReceiver<Command>) {
-    let Generation { snapshot, sinks, doors } = first;
+async fn run(seat: Seat, first: Generation, commands: &mut mpsc::UnboundedReceiver<Command>) {
+    let Generation { snapshot, sinks, doors, .. } = first;
     let settings = settings(&snapshot);
     let shared = Rc::new(Shared::new(Proxy::new(Rc::new(View::new(snapshot)), sinks), settings));
     let hall = Hall::new(seat, shared.clone());
@@ -148,27 +182,53 @@ async fn run(seat: Seat, first: Generation, mut commands: mpsc::UnboundedReceive
         }
     });
     while let Some(command) = commands.recv().await {
-        match command {
-            Command::Take(handed) => accept::take(handed, &hall),
-            Command::Adopt(generation) => adopt(*generation, &hall),
-            Command::Report(reply) => {
-                // Whoever asked may have given up.
-                let _ = reply.send(report(&hall));
-            }
-            Command::Drain => break,
+        if obey(command, &hall) {
+            break;
         }
     }
-    hall.close();
-    sweeping.abort();
-    shared.connections.drain();
-    while shared.connections.open() > 0 {
+    // What others have handed over before they stopped accepting too is served to its end.
+    loop {
+        while let Ok(command) = commands.try_recv() {
+            obey(command, &hall);
+        }
+        if hall.busy() == 0 {
+            if commands.is_closed() && commands.is_empty() {
+                break;
+            }
+            // From here on others keep what they would hand over.
+            commands.close();
+            continue;
+        }
         tokio::time::sleep(DRAIN_CHECK).await;
     }
+    sweeping.abort();
+}
+
+/// Does what a worker is told, and says whether it is to stop accepting.
+fn obey(command: Command, hall: &Rc<Hall>) -> bool {
+    match command {
+        Command::Take(handed) => accept::take(handed, hall),
+        // A first generation is for a worker that has lost its own.
+        Command::Adopt(generation) => adopt(*generation, hall),
+        Command::Report(reply) => {
+            // Whoever asked may have given up.
+            let _ = reply.send(report(hall));
+        }
+        Command::NotReady => hall.shared().handler.not_ready(),
+        Command::Drain(haste) => {
+            hall.close();
+            hall.shared().connections.drain(haste);
+            return true;
+        }
+        #[cfg(test)]
+        Command::Panic => panic!("a worker falls"),
+    }
+    false
 }
 
 /// Requests that begin from here on meet the new generation, on open connections too; those that have begun keep theirs.
 fn adopt(generation: Generation, hall: &Rc<Hall>) {
-    let Generation { snapshot, sinks, doors } = generation;
+    let Generation { snapshot, sinks, doors, .. } = generation;
     let before = hall.shared();
     let settings = settings(&snapshot);
     let view = View::after(&before.handler.view(), snapshot);
@@ -183,6 +243,7 @@ fn report(hall: &Hall) -> Report {
     let servers = |cluster: &Cluster| cluster.endpoints.iter().map(|endpoint| endpoint.state()).collect();
     Report {
         connections: shared.connections.open(),
+        speaking: shared.connections.speaking(),
         tally: shared.handler.tally().clone(),
         upstreams: view.clusters.iter().map(servers).collect(),
     }

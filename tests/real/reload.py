@@ -1,5 +1,6 @@
 """A new config, new certificates and a moved log file take their place while traffic goes on; what is wrong changes nothing."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -10,6 +11,10 @@ import tempfile
 import threading
 import time
 import unittest
+
+import websockets.exceptions
+import websockets.sync.client
+import websockets.sync.server
 
 import support
 from backends import FunctionServer
@@ -258,6 +263,14 @@ class Certificates(Case):
             self.assertEqual(now, first)
             self.assertLess(time.monotonic() - began, SOON)
 
+    def test_status_names_the_certificate_and_its_days(self):
+        run = Administration.command(self, self.proxy, "status", "--json")
+        (cert,) = json.loads(run.stdout)["certificates"]
+        self.assertEqual((cert["host"], cert["from"], cert["names"]), (support.HOST, "file", support.HOST))
+        self.assertIn(cert["days_left"], (1, 2))
+        table = Administration.command(self, self.proxy, "status").stdout
+        self.assertRegex(table, rf"{support.HOST} +[12] +file")
+
     def test_a_swapped_link_is_seen(self):
         for name in ("a", "b"):
             self.make(name)
@@ -344,6 +357,78 @@ class Administration(Case):
         self.assertEqual(status["generation"], 1)
         self.assertIn("`prxoy`", status["last_reload"]["error"])
 
+    def test_a_dry_run_names_what_changes_and_who_is_there(self):
+        proxy = self.start()
+        client = self.connect(proxy)
+        client.send(f"GET /slow HTTP/1.1\r\nHost: {support.HOST}\r\n\r\n".encode())
+        client.read_until(b"first")
+        proxy.rewrite("# another line\n" + self.site(self.two, extra='tls = "off"'))
+        run = self.command(proxy, "reload", "--dry-run")
+        self.assertEqual(run.returncode, 0, run.stderr)
+        self.assertEqual(
+            run.stdout,
+            f"would become generation 2: changed routes: {support.HOST} /*; changed certificates: {support.HOST}; "
+            f"new upstreams: 127.0.0.1:{self.two.port}; gone upstreams: 127.0.0.1:{self.one.port}; "
+            "1 request is in flight at what changes\n",
+        )
+        self.release.set()
+
+    def test_a_reload_on_trial_is_undone_unless_it_is_confirmed(self):
+        proxy = self.start()
+        proxy.rewrite(self.site(self.two))
+        run = self.command(proxy, "reload", "--confirm", "2s")
+        self.assertEqual(run.returncode, 0, run.stderr)
+        self.assertIn("generation 1 comes back in 2s unless you say `vestibule confirm`", run.stdout)
+        self.assertEqual(get(self.connect(proxy)).body, b"two")
+        self.assertEqual(json.loads(self.command(proxy, "status", "--json").stdout)["trial"]["back_to"], 1)
+        run = self.command(proxy, "reload")
+        self.assertEqual(run.returncode, 2)
+        self.assertIn("generation 2 waits to be confirmed", run.stderr)
+        support.wait_until(lambda: get(self.connect(proxy)).body == b"one", "it is undone")
+        run = self.command(proxy, "confirm")
+        self.assertEqual((run.returncode, run.stderr), (2, "nothing waits to be confirmed\nnot confirmed\n"))
+        # The file is as it was: once more, and this time it stays.
+        self.assertEqual(self.command(proxy, "reload", "--confirm", "1h").returncode, 0)
+        run = self.command(proxy, "confirm")
+        self.assertEqual((run.returncode, run.stdout), (0, "generation 4 stays\n"))
+        self.assertEqual(get(self.connect(proxy)).body, b"two")
+        self.assertIsNone(json.loads(self.command(proxy, "status", "--json").stdout)["trial"])
+
+    def test_rollback_goes_back_to_the_one_before_or_to_a_number(self):
+        proxy = self.start()
+        run = self.command(proxy, "rollback")
+        self.assertEqual((run.returncode, "kept: none" in run.stderr), (2, True), run.stderr)
+        three = FunctionServer({"/": lambda h: h.reply(200, b"three")})
+        self.addCleanup(three.close)
+        for server in (self.two, three):
+            proxy.rewrite(self.site(server))
+            self.assertEqual(self.command(proxy, "reload").returncode, 0)
+        run = self.command(proxy, "rollback")
+        self.assertIn("generation 4 is generation 2 again", run.stdout)
+        self.assertEqual(get(self.connect(proxy)).body, b"two")
+        self.assertIn("generation 5 is generation 1 again", self.command(proxy, "rollback", "1").stdout)
+        self.assertEqual(get(self.connect(proxy)).body, b"one")
+        status = json.loads(self.command(proxy, "status", "--json").stdout)
+        self.assertEqual((status["generation"], status["kept_generations"]), (5, [2, 3, 4]))
+        # The file was never touched.
+        self.assertEqual(self.command(proxy, "reload").returncode, 0)
+        self.assertEqual(get(self.connect(proxy)).body, b"three")
+
+    def test_changed_config_files_are_served_by_themselves_where_that_is_wanted(self):
+        watching = "server.watch_config = true"
+        proxy = self.start(top=watching)
+        proxy.rewrite(self.site(self.two), top=watching)
+        support.wait_until(lambda: get(self.connect(proxy)).body == b"two", "the new file is served")
+        proxy.rewrite(self.site(self.one) + "hots = 1\n", top=watching)
+        support.wait_until(lambda: "`hots`" in proxy.output(), "the problem is said")
+        self.assertEqual(get(self.connect(proxy)).body, b"two")
+        # Another file of the folder is none of ours, and written in place is as good as renamed.
+        before = proxy.outcomes()
+        (proxy.work / "note.txt").write_text("nothing")
+        proxy.config.write_text(proxy.config.read_text().replace("hots = 1\n", ""))
+        support.wait_until(lambda: get(self.connect(proxy)).body == b"one", "the mended file is served")
+        self.assertEqual(proxy.outcomes(), before + 1)
+
     def test_status_counts_what_goes_on(self):
         proxy = self.start(top="server.workers = 2")
         clients = [self.connect(proxy) for _ in range(4)]
@@ -352,6 +437,7 @@ class Administration(Case):
         get(clients[0], host="nobody.localhost")
         status = json.loads(self.command(proxy, "status", "--json").stdout)
         self.assertEqual(status["connections"], 4)
+        self.assertEqual(status["connections_by_protocol"], {"http/1.1": 4, "h2": 0, "tunnel": 0})
         self.assertEqual((status["responses"]["2xx"], status["responses"]["4xx"]), (4, 1))
         self.assertEqual(len(status["workers"]), 2)
         self.assertEqual([door["address"] for door in status["listeners"]],
@@ -360,6 +446,18 @@ class Administration(Case):
         self.assertEqual((server["address"], server["in_flight"]), (f"127.0.0.1:{self.one.port}", 0))
         self.assertGreater(server["idle"], 0)
         self.assertIn(support.HOST, self.command(proxy, "status").stdout)
+
+    def test_the_live_view_shows_what_changes(self):
+        proxy = self.start()
+        line = [support.BINARY, "status", "--watch", "--config", proxy.config]
+        view = support.Process(line, env=proxy.environment())
+        self.addCleanup(view.stop)
+        support.wait_until(lambda: any(row.startswith("generation 1") for row in view.stdout), "the first picture")
+        self.assertEqual(get(self.connect(proxy)).body, b"one")
+        proxy.rewrite(self.site(self.two))
+        proxy.reload()
+        support.wait_until(lambda: any(row.startswith("generation 2") for row in view.stdout), "a later picture")
+        support.wait_until(lambda: any("1 connections (1 HTTP/1.1" in row for row in view.stdout), "the connection")
 
     def test_the_socket_is_its_owners_and_goes_with_the_process(self):
         proxy = self.start()
@@ -376,6 +474,177 @@ class Administration(Case):
         proxy = self.start(top='admin.socket = "off"')
         self.assertEqual(list((proxy.work / "state").glob("admin-*")), [])
         self.assertIn("`socket` under [admin]", self.command(proxy, "status").stderr)
+
+
+class Load(Case):
+    """Twenty reloads under two hundred clients of every kind."""
+
+    KINDS = {"plain": 90, "kept": 60, "tls": 20, "h2": 15, "websocket": 10, "download": 3, "upload": 2}
+    def setUp(self):
+        super().setUp()
+        self.stop, self.failures, self.counts = threading.Event(), [], {}
+
+        def echo(connection):
+            with contextlib.suppress(websockets.exceptions.ConnectionClosed):
+                for message in connection:
+                    connection.send(message)
+
+        self.echo = websockets.sync.server.serve(echo, "127.0.0.1", 0)
+        threading.Thread(target=self.echo.serve_forever, daemon=True).start()
+        self.addCleanup(self.echo.shutdown)
+        self.folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.cert, self.key = self.folder / "live.pem", self.folder / "live.key"
+
+        def endless(handler):
+            """Numbered lines until the test ends."""
+            handler.begin_chunked("text/plain")
+            number = 0
+            while not self.stop.wait(0.02):
+                handler.chunk(b"%d\n" % number)
+                number += 1
+            handler.chunk(b"end %d\n" % number)
+            handler.chunk(b"")
+
+        self.app = FunctionServer(
+            {"/": lambda h: h.reply(200, b"one"), "/endless": endless,
+             "/upload": lambda h: h.reply(200, b"%d" % sum(map(len, h.body_pieces())))}
+        )
+        self.addCleanup(self.app.close)
+
+    def config(self, turn):
+        """The site of the clients stays; another one has a new route and a new certificate each time."""
+        folder = self.folder / str(turn)
+        folder.mkdir()
+        for new, live in zip(support.make_certificate(folder, "turn.localhost"), (self.cert, self.key)):
+            os.replace(new, live)
+        stays = self.site(self.app)
+        stays += f'[[sites."{support.HOST}".routes]]\npath = "/ws"\nproxy = "127.0.0.1:{self.echo.socket.getsockname()[1]}"\n'
+        turns = f'[sites."turn.localhost"]\nhttp = "serve"\nrespond = {{ status = 404, body = "" }}\n'
+        turns += f'tls = {{ cert = "{self.cert}", key = "{self.key}" }}\n'
+        turns += f'[[sites."turn.localhost".routes]]\npath = "/{turn}"\nrespond = {{ status = 200, body = "turn {turn}" }}\n'
+        return stays + turns
+
+    def shows(self, proxy, turn):
+        """A new handshake gets the certificate of this turn, and its route answers."""
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        with socket.create_connection(("127.0.0.1", proxy.https), support.PATIENCE) as tcp:
+            with context.wrap_socket(tcp, server_hostname="turn.localhost") as tls:
+                if ssl.DER_cert_to_PEM_cert(tls.getpeercert(binary_form=True)) != self.cert.read_text():
+                    return False
+                tls.sendall(f"GET /{turn} HTTP/1.1\r\nHost: turn.localhost\r\nConnection: close\r\n\r\n".encode())
+                answer = b""
+                while data := tls.recv(4096):
+                    answer += data
+                return answer.startswith(b"HTTP/1.1 200 ") and answer.endswith(b"turn %d" % turn)
+
+    # One client of each kind; what is wrong is raised.
+
+    def plain(self, proxy, _):
+        with Client(proxy.http, timeout=support.PATIENCE) as client:
+            self.expect(get(client))
+
+    def kept(self, proxy, state):
+        if "client" not in state:
+            state["client"] = self.connect(proxy)
+        self.expect(get(state["client"]))
+
+    def tls(self, proxy, _):
+        with Client(proxy.https, tls=self.ca, name=support.HOST, timeout=support.PATIENCE) as client:
+            self.expect(get(client))
+
+    def h2(self, proxy, state):
+        if "client" not in state:
+            state["client"], state["stream"] = H2Client(proxy.https, self.ca, support.HOST, support.PATIENCE), 1
+        fields = ((":method", "GET"), (":scheme", "https"), (":path", "/"), (":authority", support.HOST))
+        state["client"].headers(state["stream"], fields)
+        self.expect(state["client"].answer(state["stream"]))
+        state["stream"] += 2
+
+    def websocket(self, proxy, state):
+        if "client" not in state:
+            sock = socket.create_connection(("127.0.0.1", proxy.http))
+            state["client"] = websockets.sync.client.connect(f"ws://{support.HOST}/ws", sock=sock)
+        state["client"].send("one")
+        assert state["client"].recv(support.PATIENCE) == "one"
+
+    def download(self, proxy, state):
+        with Client(proxy.https, tls=self.ca, name=support.HOST, timeout=support.PATIENCE) as client:
+            client.send(f"GET /endless HTTP/1.1\r\nHost: {support.HOST}\r\n\r\n".encode())
+            answer = client.answer()
+            lines = answer.body.split()
+            assert answer.complete and lines[-2] == b"end" and lines[:-2] == [b"%d" % n for n in range(len(lines) - 2)]
+            state["length"] = len(answer.body)
+
+    def upload(self, proxy, state):
+        with Client(proxy.http, timeout=support.PATIENCE) as client:
+            client.send(f"POST /upload HTTP/1.1\r\nHost: {support.HOST}\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+            sent = 0
+            while not self.stop.wait(0.02):
+                assert client.send(b"400\r\n" + b"x" * 1024 + b"\r\n")
+                sent += 1024
+            client.send(b"0\r\n\r\n")
+            assert client.answer().body == b"%d" % sent, sent
+
+    @staticmethod
+    def expect(answer):
+        assert answer is not None and answer.body == b"one", answer
+
+    def run_client(self, proxy, kind, number):
+        state = {}
+        while not self.stop.is_set():
+            try:
+                getattr(self, kind)(proxy, state)
+                self.counts[kind, number] = self.counts.get((kind, number), 0) + 1
+            except Exception as error:  # every kind counts
+                self.failures.append((kind, number, repr(error)))
+                state.clear()
+            # People think between requests; and two hundred threads of Python are slow.
+            self.stop.wait(0.1)
+
+    def test_nothing_fails_and_what_is_new_shows_within_a_second(self):
+        turn = 0
+        proxy = self.start(self.config(turn), top="server.workers = 2")
+        self.ca = proxy.ca()
+        threads = [
+            threading.Thread(target=self.run_client, args=(proxy, kind, number), daemon=True)
+            for kind, many in self.KINDS.items() for number in range(many)
+        ]
+        self.assertEqual(len(threads), 200)
+        for thread in threads:
+            thread.start()
+        support.wait_until(lambda: len(self.counts) >= 190, "the clients are busy", 60)
+        slowest = 0.0
+        for turn in range(1, RELOADS + 1):
+            sites = self.config(turn)
+            began = time.monotonic()
+            proxy.rewrite(sites, top="server.workers = 2")
+            proxy.reload()
+            support.wait_until(lambda: self.shows(proxy, turn), f"turn {turn} shows")
+            slowest = max(slowest, time.monotonic() - began)
+        status = json.loads(Administration.command(self, proxy, "status", "--json").stdout)
+        generation = status["generation"]
+        self.assertGreaterEqual(generation, RELOADS + 1)
+        # A bad config at the end: it is said, and nothing changes.
+        proxy.rewrite(sites + "hots = 1\n", top="server.workers = 2")
+        proxy.reload()
+        status = json.loads(Administration.command(self, proxy, "status", "--json").stdout)
+        self.assertEqual(status["generation"], generation)
+        self.assertIn("`hots`", status["last_reload"]["error"])
+        self.assertTrue(self.shows(proxy, RELOADS))
+        busy = dict(self.counts)
+        support.wait_until(
+            lambda: all(self.counts[key] > busy[key] for key in busy if key[0] not in ("download", "upload")),
+            "every client has another answer", 60)
+        self.stop.set()
+        for thread in threads:
+            thread.join(support.PATIENCE)
+        total = sum(self.counts.values())
+        print(f"\n{RELOADS} reloads, {len(threads)} clients, {total} requests, {len(self.failures)} failed; "
+              f"new route and certificate after {slowest:.3f} s at most")
+        self.assertEqual(self.failures, [])
+        self.assertEqual({kind for kind, _ in self.counts}, set(self.KINDS))
+        self.assertLess(slowest, SOON)
 
 
 if __name__ == "__main__":

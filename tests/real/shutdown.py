@@ -52,6 +52,8 @@ class Shutdown(unittest.TestCase):
             with self.subTest(door="https" if secure else "http"):
                 self.gate.clear()
                 proxy = self.start()
+                idle = Client(proxy.http)
+                self.addCleanup(idle.socket.close)
                 client = self.begin_download(proxy, secure)
                 proxy.term()
                 self.wait_for_refusal(proxy)
@@ -108,6 +110,34 @@ class Shutdown(unittest.TestCase):
             proxy.term()
             self.assertEqual(proxy.wait(), 0, proxy.output())
             self.assertLess(time.monotonic() - start, 3)
+
+    def test_health_checks_hear_first_and_requests_go_on_until_the_delay_is_over(self):
+        proxy = self.start('[server]\nshutdown_delay = "2s"\n')
+        with Client(proxy.http) as asker, Client(proxy.http) as client:
+            self.assertEqual(self.health(asker), 200)
+            start = time.monotonic()
+            proxy.term()
+            support.wait_until(lambda: self.health(asker) == 503, "the health check fails")
+            client.send(f"GET / HTTP/1.1\r\nHost: {support.HOST}\r\n\r\n".encode())
+            answer = client.answer()
+            self.assertEqual((answer.status, answer.value("connection")), (200, None))
+            self.assertTrue(support.accepts(("127.0.0.1", proxy.http)))
+            self.assertEqual(proxy.wait(), 0, proxy.output())
+            self.assertGreater(time.monotonic() - start, 1.9)
+
+    def test_a_second_term_ends_the_delay_at_once(self):
+        proxy = self.start('[server]\nshutdown_delay = "1h"\n')
+        with Client(proxy.http) as asker:
+            self.assertEqual(self.health(asker), 200)
+            proxy.term()
+            support.wait_until(lambda: self.health(asker) == 503, "the health check fails")
+        proxy.term()
+        self.assertEqual(proxy.wait(), 0, proxy.output())
+
+    @staticmethod
+    def health(client):
+        client.send(b"GET /.vestibule/health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        return client.answer().status
 
     def test_interrupt_stops_as_term_does(self):
         proxy = self.start()

@@ -155,12 +155,16 @@ dir = "{self.work}/ca"
 {sites}
 """
         )
-        super().__init__([BINARY, "run", "--config", self.config], cwd=self.work, env=self.environment())
+        super().__init__([self.program(), "run", "--config", self.config], cwd=self.work, env=self.environment())
         try:
             wait_until(self.says_ready, "vestibule says that it is ready")
         except AssertionError:
             self.close()
             raise
+
+    def program(self):
+        """The program that is started."""
+        return BINARY
 
     def says_ready(self):
         if self.ended():

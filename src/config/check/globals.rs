@@ -12,6 +12,7 @@ use crate::config::{
 /// 90 days.
 const LEAF_LIFETIME: Duration = Duration::from_secs(90 * 86_400);
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(8);
+const GENERATION_GRACE: Duration = Duration::from_secs(600);
 
 impl Checker<'_> {
     pub(super) fn tls(&mut self, table: &Table) -> Tls {
@@ -129,6 +130,12 @@ pub(super) fn server(root: &Table) -> Server {
     Server {
         workers: count("workers"),
         shutdown_grace: table.and_then(|table| table.duration("shutdown_grace")).flatten().unwrap_or(SHUTDOWN_GRACE),
+        watch_config: table.and_then(|table| table.bool("watch_config")).unwrap_or(false),
+        shutdown_delay: table.and_then(|table| table.duration("shutdown_delay")).flatten(),
+        generation_grace: table
+            .and_then(|table| table.duration("generation_grace"))
+            .flatten()
+            .unwrap_or(GENERATION_GRACE),
         max_connections: count("max_connections"),
     }
 }

@@ -271,7 +271,7 @@ static TRACING: Table = Table { other: None, keys: &[
 
 #[rustfmt::skip]
 static ADMIN: Table = Table { other: None, keys: &[
-    key("socket", Text("a socket"), "'auto'", "The unix socket of status, reload and health."),
+    key("socket", Text("a socket"), "'auto'", "The unix socket of status, reload, upgrade and the like."),
     later("inspector", OneOf(&[OFF, Kind::Table(&INSPECTOR)]), "'off'", "The inspector page."),
 ] };
 
@@ -290,6 +290,9 @@ static STORE: Table = Table { other: None, keys: &[
 static SERVER: Table = Table { other: None, keys: &[
     key("workers", OneOf(&[count(1024), words(&["auto"])]), "'auto'", "Worker threads; \"auto\" is one per core."),
     key("shutdown_grace", DURATION, "'8s'", "How long requests may finish at the end."),
+    key("shutdown_delay", Kind::Duration { off: true }, "'off'", "How long health checks fail before the end begins."),
+    key("watch_config", Bool, "false", "Changed config files are read and served by themselves."),
+    key("generation_grace", DURATION, "'10m'", "How long what began before an upgrade may go on."),
     key("max_connections", OneOf(&[count(10_000_000), words(&["auto"])]), "'auto'", "Client connections; \"auto\" is from RLIMIT_NOFILE."),
 ] };
 

@@ -13,7 +13,7 @@ use bytes::{Buf, BytesMut};
 
 use self::answer::{After, Facts, close, drain, write};
 use self::receive::Conn;
-use super::connections::Connections;
+use super::connections::{Connections, Speaks};
 use super::wire::Wire;
 use super::{ConnInfo, Handler, Settings, Shared, respond, tunnel};
 use crate::error::Why;
@@ -52,6 +52,7 @@ pub(super) async fn serve<H: Handler>(
     h2: bool,
 ) -> Outcome {
     let settings = &shared.settings;
+    let counted = shared.connections.speaks(Speaks::Http1);
     let conn = Rc::new(Conn {
         wire: RefCell::new(wire),
         decoder: RefCell::new(Decoder::new(Framing::None)),
@@ -119,6 +120,8 @@ pub(super) async fn serve<H: Handler>(
                 break;
             }
             After::Tunnel(tunnel) => {
+                drop(counted);
+                let _counted = shared.connections.speaks(Speaks::Tunnel);
                 // The request is over, so nobody else holds the connection.
                 if let Ok(Conn { wire, deadline, .. }) = Rc::try_unwrap(conn) {
                     tunnel::run(wire.into_inner(), tunnel, &deadline).await;
@@ -165,7 +168,7 @@ async fn next_head(
                 }
                 seen = wire.input.len();
             }
-            if connections.is_draining() && wire.input.is_empty() {
+            if connections.is_hasty() && wire.input.is_empty() {
                 return Poll::Ready(Next::Gone);
             }
             match wire.poll_fill(cx, READ) {

@@ -40,6 +40,8 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PONG_WAIT: Duration = Duration::from_secs(20);
 /// How long an idle client may take to close after a GOAWAY.
 const GOAWAY_WAIT: Duration = Duration::from_millis(500);
+/// The same where nobody waits for this process to end.
+const GOAWAY_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a connection is read after its last frame.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -81,7 +83,7 @@ async fn handshake<H: Handler>(batch: &Guarded, shared: &Shared<H>) -> Option<Co
                 }
                 Poll::Ready(None)
             }
-            Poll::Pending if shared.connections.is_draining() => Poll::Ready(None),
+            Poll::Pending if shared.connections.is_hasty() => Poll::Ready(None),
             Poll::Pending => deadline.poll(cx).map(|()| None),
         };
         match batch.poll_send(cx) {
@@ -141,20 +143,24 @@ async fn run<H: Handler>(
         let is_active = streams.active() > 0;
         if is_active != was_active {
             was_active = is_active;
-            let wait = if told { GOAWAY_WAIT } else { settings.h2_keep_alive };
+            let wait = if told { goaway_wait(shared) } else { settings.h2_keep_alive };
             idle.set((!is_active).then_some(wait));
         }
         if !told && (shared.connections.is_draining() || (!is_active && idle.poll(cx).is_ready())) {
             told = true;
             connection.graceful_shutdown();
             // A client without streams that does not answer the GOAWAY is not waited for.
-            idle.set(Some(GOAWAY_WAIT));
+            idle.set(Some(goaway_wait(shared)));
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         if told && !is_active && idle.poll(cx).is_ready() { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
+}
+
+fn goaway_wait<H: Handler>(shared: &Shared<H>) -> Duration {
+    if shared.connections.is_hasty() { GOAWAY_WAIT } else { GOAWAY_PATIENCE }
 }
 
 /// Drives the connection, and takes a stream when there may be one more.

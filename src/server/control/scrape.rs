@@ -4,25 +4,31 @@ use tokio::sync::mpsc;
 
 use super::Control;
 use crate::metrics::{Facts, Scrape};
+use crate::net::listener::BindError;
 use crate::server::scrape::{self, Asked};
-use crate::server::status::Report;
-use crate::server::worker::Handle;
 
 impl Control {
     /// Answers the listener of `[metrics]` from now on; scrapes come out of the returned queue.
     pub fn serve_metrics(&mut self) -> Option<mpsc::Receiver<Asked>> {
-        self.metrics.serve();
+        if let Err(error) = self.try_metrics() {
+            tracing::error!("metrics are not served until the address is free:\n{error}");
+        }
         self.scrapes.take()
     }
 
-    /// Of each worker how it is; all are asked at once.
-    pub(super) async fn reports(&self) -> Vec<Option<Report>> {
-        let asked: Vec<_> = self.workers.iter().map(Handle::ask).collect();
-        let mut reports = Vec::new();
-        for report in asked {
-            reports.push(report.wait().await);
+    /// Opens the listener of `[metrics]` where it could not be had before: after an upgrade the old process has it for a
+    /// while, and a scrape is not worth a start that fails.
+    pub fn open_metrics(&mut self) {
+        if self.metrics.address().is_none() && self.try_metrics().is_ok() && self.metrics.address().is_some() {
+            tracing::info!("metrics are served");
         }
-        reports
+    }
+
+    fn try_metrics(&mut self) -> Result<(), BindError> {
+        let bound = self.metrics.bind(&self.snapshot.config)?;
+        self.metrics.adopt(&self.snapshot.config, bound);
+        self.metrics.serve();
+        Ok(())
     }
 
     /// Everything as OpenMetrics text.

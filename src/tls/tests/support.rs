@@ -124,7 +124,14 @@ pub fn config(dir: &Path, certificates: Vec<CertFiles>, sites: Vec<Site>) -> Con
         tracing: None,
         log: Log { level: Level::Info },
         admin: Default::default(),
-        server: Server { workers: None, shutdown_grace: Duration::from_secs(8), max_connections: None },
+        server: Server {
+            workers: None,
+            shutdown_grace: Duration::from_secs(8),
+            shutdown_delay: None,
+            watch_config: false,
+            generation_grace: Duration::from_secs(600),
+            max_connections: None,
+        },
         tests: Vec::new(),
     }
 }
