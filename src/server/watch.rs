@@ -4,7 +4,6 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use super::build::build;
 use super::control::Control;
 use crate::config::{CertFiles, Config, SiteTls, Sources};
 
