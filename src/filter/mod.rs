@@ -120,6 +120,8 @@ pub struct Notes {
     standing: Option<Standing>,
     /// A rule on trial would have refused the request.
     pub would_refuse: Option<Why>,
+    /// Who it is, for the log.
+    pub user: Option<String>,
 }
 
 impl Chain {
@@ -187,7 +189,7 @@ impl Chain {
         match self.admit(visit.head, visit.client, notes, None) {
             // Boxed, so that the many requests which ask nobody do not carry the room for it.
             Verdict::Pass if self.basic_auth.is_some() || self.forward_auth.is_some() => {
-                Box::pin(self.authenticate(visit)).await
+                Box::pin(self.authenticate(visit, &mut notes.user)).await
             }
             verdict => Ok(verdict),
         }
@@ -239,9 +241,9 @@ impl Chain {
     }
 
     /// Who it is: what needs others to be asked.
-    async fn authenticate(&self, visit: &mut Visit<'_>) -> Result<Verdict, Why> {
+    async fn authenticate(&self, visit: &mut Visit<'_>, user: &mut Option<String>) -> Result<Verdict, Why> {
         if let Some(basic_auth) = &self.basic_auth {
-            match basic_auth.request(visit.head).await {
+            match basic_auth.request(visit.head, user).await {
                 Verdict::Pass => {}
                 verdict => return Ok(verdict),
             }

@@ -60,7 +60,7 @@ impl Handler for Proxy {
         };
         if let Some(chain) = met.chain {
             chain.response(&met.notes, &request.head, met.https, &mut response);
-            record.would_refuse = met.notes.would_refuse;
+            (record.would_refuse, record.user) = (met.notes.would_refuse, met.notes.user.take());
         }
         self.tally.count(response.status);
         flight.attach(response)

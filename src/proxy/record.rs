@@ -25,6 +25,8 @@ pub(super) struct Record {
     pub why: Option<Why>,
     /// A rule on trial (`dry_run`) would have refused the request.
     pub would_refuse: Option<Why>,
+    /// The user that `basic_auth` knows.
+    pub user: Option<String>,
     /// Where no route was met: the path of the site's route that is nearest.
     pub nearest: Option<String>,
     /// Whose request it is, by their places in the config.
@@ -66,6 +68,7 @@ struct End<'a> {
     ended: Ended,
     why: Option<Why>,
     would_refuse: Option<Why>,
+    user: Option<&'a str>,
     nearest: Option<&'a str>,
 }
 
@@ -88,7 +91,16 @@ impl Record {
                 trace: None,
             })
         });
-        Record { why: None, would_refuse: None, nearest: None, site: None, route: None, id: OnceCell::new(), details }
+        Record {
+            why: None,
+            would_refuse: None,
+            user: None,
+            nearest: None,
+            site: None,
+            route: None,
+            id: OnceCell::new(),
+            details,
+        }
     }
 
     fn id(&self) -> u64 {
@@ -166,11 +178,12 @@ impl Record {
     }
 
     fn on_end(&mut self, details: Box<Details>, head: Option<RequestHead>, status: u16) -> OnEnd {
-        let (id, why, would_refuse, nearest) = (self.id(), self.why, self.would_refuse, self.nearest.take());
+        let (id, why, would_refuse) = (self.id(), self.why, self.would_refuse);
+        let (user, nearest) = (self.user.take(), self.nearest.take());
         OnEnd(Box::new(move |ended: Ended| {
             let why = why.or(ended.cut);
-            let nearest = nearest.as_deref();
-            details.end(&End { head: head.as_ref(), id, status, ended, why, would_refuse, nearest });
+            let (user, nearest) = (user.as_deref(), nearest.as_deref());
+            details.end(&End { head: head.as_ref(), id, status, ended, why, would_refuse, user, nearest });
         }))
     }
 }
@@ -229,6 +242,7 @@ impl Drop for Flight {
                 ended: Ended { bytes: 0, cut: Some(Why::ClientGone) },
                 why: Some(Why::ClientGone),
                 would_refuse: self.record.would_refuse,
+                user: self.record.user.as_deref(),
                 nearest: self.record.nearest.as_deref(),
             });
         }
@@ -264,6 +278,7 @@ impl Details {
                 received,
                 why: end.why,
                 would_refuse: end.would_refuse,
+                user: end.user,
                 nearest: end.nearest,
                 site,
                 route,

@@ -62,7 +62,11 @@ impl Checker<'_> {
                 }
             }
         }
-        (Defaults { timeouts: defaults.timeouts, limits: defaults.limits }, out, upstreams.into_list())
+        let mut limits = defaults.limits;
+        // A head is read before its route is known: as far as the most generous one lets it, and each looks again.
+        let targets = out.iter().flat_map(|site: &Site| &site.routes).map(|route| route.limits.uri_bytes);
+        limits.uri_bytes = targets.fold(limits.uri_bytes, usize::max);
+        (Defaults { timeouts: defaults.timeouts, limits }, out, upstreams.into_list())
     }
 
     fn site(

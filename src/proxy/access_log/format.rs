@@ -177,6 +177,7 @@ impl AccessLog {
         text("server", line.server.map(str::as_bytes));
         text("why", line.why.map(|why| why.code().as_bytes()));
         text("would_refuse", line.would_refuse.map(|why| why.code().as_bytes()));
+        text("user", line.user.map(str::as_bytes));
         text("nearest_route", line.nearest.map(str::as_bytes));
         text("user_agent", self.user_agent(line));
         if let Some(referer) = self.referer(line) {
@@ -216,6 +217,10 @@ impl AccessLog {
     pub(super) fn text(&self, line: &Line<'_>, out: &mut Vec<u8>) {
         stamp(out, CLOCK);
         out.push(b' ');
+        if let Some(user) = line.user {
+            printable(out, user.as_bytes(), false);
+            out.push(b'@');
+        }
         out.extend_from_slice(line.client_ip.as_bytes());
         match line.head {
             None => out.extend_from_slice(b" -"),
@@ -247,7 +252,10 @@ impl AccessLog {
     /// The combined format of Apache and nginx.
     pub(super) fn combined(&self, line: &Line<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(line.client_ip.as_bytes());
-        out.extend_from_slice(b" - - [");
+        out.extend_from_slice(b" - ");
+        // The fields are told apart by spaces.
+        printable(out, line.user.map_or("-".into(), |user| user.replace(' ', "%20")).as_bytes(), true);
+        out.extend_from_slice(b" [");
         stamp(out, COMMON);
         out.extend_from_slice(b"] \"");
         match line.head {
@@ -308,6 +316,7 @@ mod tests {
             received: 0,
             why: None,
             would_refuse: None,
+            user: Some("ann b\""),
             nearest: None,
             site: Some("a.test"),
             route: Some("/*"),
@@ -355,6 +364,10 @@ mod tests {
         let line = written(LogFormat::Json, Redact::default(), 1.0, 200);
         let json: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!((json["status"].as_u64(), json["total_ms"].as_f64()), (Some(200), Some(1002.03)));
+        assert_eq!(json["user"], "ann b\"");
+        let combined = written(LogFormat::Combined, Redact::default(), 1.0, 200);
+        assert!(combined.starts_with("127.0.0.1 - ann%20b\\\" ["), "{combined}");
+        assert!(written(LogFormat::Text, Redact::default(), 1.0, 200).contains(" ann b\"@127.0.0.1 GET "));
         assert_eq!(json["request_id"], "00000000000000ab");
         assert_eq!(json["trace_id"], "00000000000000000000000000000001");
         assert_eq!(json["user_agent"], "say \"hi\" \u{e4}");

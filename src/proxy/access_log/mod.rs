@@ -34,6 +34,8 @@ pub struct Line<'a> {
     pub why: Option<Why>,
     /// A rule on trial would have refused the request.
     pub would_refuse: Option<Why>,
+    /// The user that `basic_auth` knows.
+    pub user: Option<&'a str>,
     /// Where no route was met: the path of the site's route that is nearest.
     pub nearest: Option<&'a str>,
     pub site: Option<&'a str>,
