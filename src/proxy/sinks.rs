@@ -20,23 +20,30 @@ pub struct Sinks {
 
 /// What sites and routes are called, by their places in the config.
 #[derive(Debug)]
-pub struct Names(Box<[(Box<str>, Box<[Box<str>]>)]>);
+pub struct Names(Box<[Site]>);
+
+/// A host, and the paths of its routes.
+#[derive(Debug)]
+struct Site {
+    host: Box<str>,
+    routes: Box<[Box<str>]>,
+}
 
 impl Names {
     pub fn of(config: &Config) -> Names {
         let sites = config.sites.iter().map(|site| {
             let routes = site.routes.iter().map(|route| route.path.to_string().into()).collect();
-            (site.host.to_string().into(), routes)
+            Site { host: site.host.to_string().into(), routes }
         });
         Names(sites.collect())
     }
 
     pub fn site(&self, found: Found) -> Option<&str> {
-        self.0.get(found.site).map(|(name, _)| &**name)
+        self.0.get(found.site).map(|site| &*site.host)
     }
 
     pub fn route(&self, found: Found) -> Option<&str> {
-        self.0.get(found.site)?.1.get(found.route).map(|path| &**path)
+        self.0.get(found.site)?.routes.get(found.route).map(|path| &**path)
     }
 }
 
