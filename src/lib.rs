@@ -13,6 +13,7 @@ pub mod http;
 pub mod init;
 pub mod inspect;
 pub mod message;
+pub mod metrics;
 pub mod net;
 pub mod observe;
 pub mod proxy;

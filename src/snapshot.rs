@@ -12,6 +12,7 @@ use crate::filter::door::HttpsDoor;
 use crate::filter::error_pages::{Fallback, Pages};
 use crate::filter::{self, Chain, Chains};
 use crate::inspect::Recorder;
+use crate::metrics::Metrics;
 use crate::route::Router;
 use crate::tls::{CertStore, Challenges, ClientTls, DevAuthority, Managed, Roots, is_local};
 use crate::upstream::{Cluster, Gate, Seal, Shared, Watched};
@@ -38,6 +39,8 @@ pub struct Snapshot {
     pub fallback: Fallback,
     /// Where the demonstration's backend listens, when a site uses it.
     pub builtin: Option<SocketAddr>,
+    /// What requests are counted in, where `[metrics]` is there.
+    pub metrics: Option<Arc<Metrics>>,
     /// Of each upstream: the places of `max_requests`.
     pub gates: Vec<Option<Arc<Gate>>>,
     /// Of each upstream: what all workers know of its servers.
@@ -120,6 +123,7 @@ impl Snapshot {
             chains,
             fallback,
             builtin,
+            metrics: None,
             gates,
             shared,
             seal: None,
@@ -154,6 +158,12 @@ impl Snapshot {
                 auth.is_some_and(|auth| auth.mode == ClientAuthMode::Require)
             }
         }
+    }
+
+    /// Counts for so many workers, where the config wants it. Counters of what was there before go on.
+    pub fn count(&mut self, before: Option<&Snapshot>, workers: usize) {
+        let before = before.and_then(|before| before.metrics.as_deref());
+        self.metrics = self.config.metrics.map(|_| Arc::new(Metrics::new(&self.config, before, workers)));
     }
 
     /// What browsers are shown for an error on a route, or on a site or host where none was met.

@@ -109,9 +109,17 @@ fn table(status: &Value) -> String {
         responses["4xx"],
         responses["5xx"]
     );
+    for (what, lost) in [("lines of the access log", "access_log"), ("spans", "tracing")] {
+        if let Some(lost @ 1..) = status[lost]["lost"].as_u64() {
+            out += &format!("{lost} {what} lost\n");
+        }
+    }
     out += "\nlistener    address\n";
     for listener in list("listeners") {
         out += &format!("{:<11} {}\n", word(&listener["name"]), word(&listener["address"]));
+    }
+    if let Some(address) = status["metrics"].as_str() {
+        out += &format!("{:<11} {address}\n", "metrics");
     }
     out += "\nworker  connections  requests\n";
     for (number, worker) in list("workers").enumerate() {

@@ -205,7 +205,12 @@ fn a_full_config_means_what_it_says() {
     let rules = config.listeners[2].proxy_protocol.as_ref().unwrap();
     assert_eq!((rules.trust.len(), rules.timeout), (2, Duration::from_secs(2)));
     assert_eq!(config.sites[0].routes.len(), 5);
-    let AccessLog::On { output, redact, .. } = &config.access_log else { panic!() };
+    let AccessLog::On { output, redact, sample, .. } = &config.access_log else { panic!() };
+    assert_eq!(*sample, 0.25);
+    assert_eq!(config.metrics.unwrap().listen, BindAddress::Any(9181));
+    let tracing = config.tracing.as_ref().unwrap();
+    let Collector { host, port, path } = &tracing.collector;
+    assert_eq!((&**host, *port, &**path, tracing.sample), ("::1", 4319, "/otlp/v1/traces", 0.01));
     assert_eq!(*output, LogOutput::File(folder.join("logs/access.log")));
     assert_eq!(redact.headers, ["x-secret"]);
 }

@@ -13,6 +13,7 @@ use crate::http::body::Body;
 use crate::http::headers::{Client, remove_hop_by_hop, via};
 use crate::http::{Request, Response, websocket};
 use crate::message::{Fields, Framing, RequestHead, Version};
+use crate::metrics::Retried;
 use crate::net::proxy_protocol::Addresses;
 use crate::snapshot::View;
 use crate::upstream::{self, Answer, Cluster, Ongoing, Outgoing, Retry, Upload, Waits};
@@ -96,9 +97,15 @@ impl Job<'_> {
             record.attempt(&endpoint);
             let pooled = if fresh { None } else { endpoint.checkout(once, upgrade) };
             let channel = match pooled {
-                Some(channel) => channel,
+                Some(channel) => {
+                    record.connected(true);
+                    channel
+                }
                 None => match upstream::connect(&endpoint, upgrade, waits.connect, ends).await {
-                    Ok(channel) => channel,
+                    Ok(channel) => {
+                        record.connected(false);
+                        channel
+                    }
                     Err(why) => {
                         cluster.note_failure(index, &endpoint);
                         // Nothing was sent, so any method may go to another server.
@@ -106,6 +113,7 @@ impl Job<'_> {
                         let other = tried.len() < cluster.endpoints.len();
                         if other && retries < cluster.retries.attempts && cluster.may_retry() {
                             retries += 1;
+                            record.retry(Retried::Connect);
                             continue;
                         }
                         return Err(Broken { why, upload: Some(upload) });
@@ -143,6 +151,11 @@ impl Job<'_> {
                         return Err(Broken { why: failure.why, upload: None });
                     }
                     retries += 1;
+                    record.retry(match failure.retry {
+                        Retry::NeverSent => Retried::NeverSent,
+                        Retry::Elsewhere => Retried::ClosedFresh,
+                        Retry::Unanswered | Retry::No => Retried::ClosedReused,
+                    });
                     // Another server where there is one, else the same one over a fresh connection.
                     fresh = true;
                     if tried.len() + 1 < cluster.endpoints.len() {

@@ -14,9 +14,11 @@ mod doors;
 mod explain;
 mod handover;
 mod inherited;
+mod outputs;
 mod panics;
 mod proxy_header;
 mod rollback;
+mod scrape;
 mod show;
 mod signals;
 mod status;
@@ -38,10 +40,10 @@ pub use self::control::Source;
 pub use self::inherited::Inherited;
 use tokio::sync::mpsc;
 
+use self::outputs::Outputs;
 use crate::config::{BindAddress, Config, Diagnostic, Loaded, Sources, UpstreamAddress};
 use crate::http::connections::Haste;
 use crate::net::listener::{self, BindError};
-use crate::proxy::access_log::Writer;
 use crate::snapshot::Snapshot;
 use crate::tls::DevAuthority;
 
@@ -208,15 +210,15 @@ impl Bound {
     /// # Errors
     /// Certificates, keys, the log file, or the system's resources.
     pub fn start(self, loaded: Loaded) -> Result<Running, StartError> {
-        let (workers, writer) = Control::start(loaded, Arc::default(), self.doors, self.workers, None)?.let_go();
-        Ok(Running { workers, writer })
+        let (workers, outputs) = Control::start(loaded, Arc::default(), self.doors, self.workers, None)?.let_go();
+        Ok(Running { workers, outputs })
     }
 }
 
 /// A proxy that serves inside another program.
 pub struct Running {
     workers: Vec<worker::Handle>,
-    writer: Option<Writer>,
+    outputs: Outputs,
 }
 
 impl Running {
@@ -235,9 +237,7 @@ impl Running {
             }
         };
         let finished = runtime.block_on(async { tokio::time::timeout(grace, finished).await.is_ok() });
-        if let Some(writer) = self.writer {
-            writer.stop();
-        }
+        self.outputs.stop();
         Ok(finished)
     }
 }

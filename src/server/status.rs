@@ -11,7 +11,7 @@ use time::format_description::well_known::Rfc3339;
 use super::panics;
 use super::rollback::Trial;
 use crate::config::Config;
-use crate::proxy::Tally;
+use crate::proxy::{Tally, access_log, trace};
 use crate::tls::{CertFacts, CertStore, Provenance};
 use crate::upstream::{ServerState, Shared, State};
 
@@ -47,6 +47,10 @@ pub(super) struct Facts<'a> {
     pub last_reload: Option<&'a Outcome>,
     /// `name address` of each door.
     pub listeners: Vec<(String, String)>,
+    /// The access log, the traces and the metrics, where they are on.
+    pub log: Option<access_log::Stats>,
+    pub spans: Option<trace::Stats>,
+    pub metrics: Option<String>,
     /// Workers that have begun anew.
     pub restarts: u64,
     /// The generation waits to be confirmed.
@@ -122,6 +126,9 @@ pub(super) fn json(facts: &Facts<'_>, reports: &[Option<Report>]) -> String {
         "connections": answered().map(|report| report.connections).sum::<usize>(),
         "connections_by_protocol": { "http/1.1": speaking[0], "h2": speaking[1], "tunnel": speaking[2] },
         "responses": { "2xx": by_class[2], "3xx": by_class[3], "4xx": by_class[4], "5xx": by_class[5] },
+        "access_log": facts.log.map(|log| json!({ "lines": log.lines, "lost": log.lost, "waiting_bytes": log.waiting })),
+        "tracing": facts.spans.map(|spans| json!({ "sent": spans.sent, "lost": spans.lost, "waiting": spans.waiting })),
+        "metrics": facts.metrics,
         "workers": workers,
         "sites": sites,
         "certificates": certificates(facts.config, facts.certs),

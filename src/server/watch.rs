@@ -4,7 +4,6 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use super::build::build;
 use super::control::Control;
 use crate::config::{CertFiles, Config, SiteTls, Sources};
 
@@ -90,11 +89,11 @@ impl Control {
     /// Serves the certificate files as they are now, when they have changed. What is half written changes nothing.
     pub fn look_at_files(&mut self) {
         let Some(settled) = self.watch.changed() else { return };
-        match build(self.snapshot.config.clone(), Some(&self.snapshot), &self.doors, &self.dev, &self.managed) {
+        match self.build(self.snapshot.config.clone(), &self.doors) {
             Ok(snapshot) => {
                 self.watch.settle();
                 let doors = self.doors.clone();
-                match self.adopt(snapshot, doors, self.log.clone()) {
+                match self.adopt(snapshot, doors, None) {
                     Ok(()) => tracing::info!("certificate files have changed: generation {}", self.generation),
                     Err(error) => tracing::error!("certificate files have changed, but: {}", self.text(&error)),
                 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use rustls::{AlertDescription, CertificateError};
 
+use crate::metrics::HandshakeFailure;
+
 /// How a handshake ended without a connection.
 pub enum HandshakeError<IO> {
     /// Nobody serves this server name; `unrecognized_name` was sent.
@@ -46,6 +48,23 @@ impl<IO> HandshakeError<IO> {
             Some(inner) => Self::of_tls(inner.clone()),
             None => HandshakeError::Io(error),
         }
+    }
+}
+
+impl<IO> HandshakeError<IO> {
+    /// What the failure is counted as; `None`: it is none.
+    pub fn counted_as(&self) -> Option<HandshakeFailure> {
+        Some(match self {
+            HandshakeError::UnknownHost(_) => HandshakeFailure::UnknownHost,
+            HandshakeError::NoCertificateYet { .. } => HandshakeFailure::NoCertificateYet,
+            HandshakeError::Challenge(_) => return None,
+            HandshakeError::NoServerName => HandshakeFailure::NoServerName,
+            HandshakeError::ClientAlert(_) => HandshakeFailure::ClientAlert,
+            HandshakeError::NotTls { .. } => HandshakeFailure::NotTls,
+            HandshakeError::Closed => HandshakeFailure::Closed,
+            HandshakeError::Protocol(_) => HandshakeFailure::Protocol,
+            HandshakeError::Io(_) => HandshakeFailure::Io,
+        })
     }
 }
 

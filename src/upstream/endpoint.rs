@@ -45,6 +45,8 @@ pub struct Endpoint {
     /// The server has answered a second request on a connection, and has not closed one since without having said so. Else
     /// it is not trusted with a request that must not be done twice.
     keeps: Cell<bool>,
+    /// Pooled connections that were found closed.
+    stale: Cell<u64>,
     /// The header each connection begins with.
     pub(super) proxy_protocol: Option<ProxyHeader>,
     /// What all workers know of it.
@@ -106,11 +108,17 @@ pub struct ServerState {
     pub in_flight: usize,
     /// Pooled connections.
     pub idle: usize,
+    /// Pooled connections so far that were found closed when they were wanted.
+    pub stale: u64,
 }
 
 impl ServerState {
     pub fn and(self, other: ServerState) -> ServerState {
-        ServerState { in_flight: self.in_flight + other.in_flight, idle: self.idle + other.idle }
+        ServerState {
+            in_flight: self.in_flight + other.in_flight,
+            idle: self.idle + other.idle,
+            stale: self.stale + other.stale,
+        }
     }
 }
 
@@ -143,6 +151,7 @@ impl Endpoint {
             tls: None,
             in_flight: Cell::new(0),
             keeps: Cell::new(false),
+            stale: Cell::new(0),
             proxy_protocol: upstream.proxy_protocol,
             health: shared.health.clone(),
             name: shared.name.as_ref().map(|name| RefCell::new(name.subscribe())),
@@ -190,6 +199,7 @@ impl Endpoint {
         ServerState {
             in_flight: self.in_flight.get(),
             idle: self.idle.borrow().len() + self.h2.as_ref().map_or(0, h2::Pool::idle),
+            stale: self.stale.get(),
         }
     }
 
@@ -240,6 +250,7 @@ impl Endpoint {
             }
             if connection.wire.io.is_stale(once) {
                 self.note_closed();
+                self.stale.set(self.stale.get() + 1);
                 continue;
             }
             if once && !self.keeps.get() && connection.keep.is_none() {

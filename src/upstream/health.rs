@@ -55,6 +55,11 @@ pub enum State {
 }
 
 impl State {
+    /// Requests go there.
+    pub fn is_up(self) -> bool {
+        matches!(self, State::Up | State::Starting)
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             State::Up => "up",

@@ -9,6 +9,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("config", 1),
     ("init", 4),
     ("message", 2),
+    ("metrics", 2),
     ("net", 2),
     ("h1", 3),
     ("tls", 3),

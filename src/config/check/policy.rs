@@ -91,7 +91,7 @@ impl Checker<'_> {
     }
 
     /// A share of a whole, such as "20%".
-    fn share(&mut self, table: &Table, key: &str) -> Option<f32> {
+    pub(super) fn share(&mut self, table: &Table, key: &str) -> Option<f32> {
         let node = table.get(key)?;
         self.take(share(node.text()?), node.at)
     }

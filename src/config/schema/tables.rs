@@ -49,8 +49,8 @@ pub static ROOT: Table = Table { other: None, keys: &[
     later("streams", Map("a name", &Kind::Table(&STREAM)), "", "Bytes passed on unread."),
     key("access_log", OneOf(&[OFF, Kind::Table(&ACCESS_LOG)]), "", "One record a request."),
     key("log", Kind::Table(&LOG), "", "What the program says about itself."),
-    later("metrics", Kind::Table(&METRICS), "", "Prometheus metrics."),
-    later("tracing", Kind::Table(&TRACING), "", "Traces over OTLP."),
+    key("metrics", Kind::Table(&METRICS), "", "Prometheus metrics."),
+    key("tracing", Kind::Table(&TRACING), "", "Traces over OTLP."),
     key("admin", Kind::Table(&ADMIN), "", "The administration socket and the inspector."),
     key("store", Kind::Table(&STORE), "", "Where shared state lives."),
     key("server", Kind::Table(&SERVER), "", "Workers, shutdown, connections."),
@@ -249,6 +249,7 @@ static ACCESS_LOG: Table = Table { other: None, keys: &[
     key("format", words(&["auto", "json", "text", "combined"]), "'auto'", "Text on a terminal and JSON otherwise, or one of them."),
     key("output", Text("a file"), "'stdout'", "stdout, stderr, or a file."),
     key("redact", Kind::Table(&REDACT), "", "What never reaches the log."),
+    key("sample", Text("a share"), "'100%'", "The share of requests written; errors are written always."),
 ] };
 
 #[rustfmt::skip]
@@ -264,13 +265,13 @@ static LOG: Table = Table { other: None, keys: &[
 
 #[rustfmt::skip]
 static METRICS: Table = Table { other: None, keys: &[
-    key("listen", Text("an address"), "", "Where GET /metrics is answered."),
+    key("listen", Text("an address"), "'127.0.0.1:9180'", "Where GET /metrics is answered."),
 ] };
 
 #[rustfmt::skip]
 static TRACING: Table = Table { other: None, keys: &[
-    key("otlp", Text("a URL"), "", "The collector."),
-    key("sample", Text("a share"), "'10%'", "The share of requests traced."),
+    key("otlp", Text("a URL"), "'http://127.0.0.1:4318'", "The collector: OTLP over HTTP."),
+    key("sample", Text("a share"), "'10%'", "The share of requests traced that bring no decision of their own."),
 ] };
 
 #[rustfmt::skip]

@@ -120,6 +120,8 @@ pub fn config(dir: &Path, certificates: Vec<CertFiles>, sites: Vec<Site>) -> Con
         sites,
         upstreams: vec![],
         access_log: AccessLog::Off,
+        metrics: None,
+        tracing: None,
         log: Log { level: Level::Info },
         admin: Default::default(),
         server: Server {
