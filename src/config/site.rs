@@ -1,7 +1,7 @@
 //! Sites, their routes, and what a route does.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -102,13 +102,14 @@ pub struct Route {
     pub rewrite: Option<String>,
     pub filters: Filters,
     pub action: Action,
-    pub request_headers: HeaderRules,
-    pub response_headers: HeaderRules,
+    /// Of the site: its routes share them.
+    pub request_headers: Arc<HeaderRules>,
+    pub response_headers: Arc<HeaderRules>,
     pub timeouts: Timeouts,
     pub limits: Limits,
     pub forwarding: Forwarding,
     /// Protocols a client may switch to, in lower case.
-    pub upgrade: Vec<String>,
+    pub upgrade: Arc<[String]>,
     /// The request body is read whole before a server gets the request.
     pub buffer_request: bool,
     pub origin: Origin,
@@ -191,6 +192,12 @@ pub const HEADER_PLACEHOLDERS: &[&str] = &[
 ];
 
 impl HeaderRules {
+    /// The rules that do nothing: one for all sites, since a config may have thousands.
+    pub fn none() -> Arc<HeaderRules> {
+        static NONE: LazyLock<Arc<HeaderRules>> = LazyLock::new(Arc::default);
+        NONE.clone()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.set.is_empty() && self.add.is_empty() && self.remove.is_empty()
     }

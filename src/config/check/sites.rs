@@ -19,7 +19,7 @@ use crate::config::{
 /// What the routes of a site take from it.
 struct Owner {
     settings: Settings,
-    rules: (HeaderRules, HeaderRules),
+    rules: (Arc<HeaderRules>, Arc<HeaderRules>),
     filters: Filters,
     action: Found,
 }
@@ -87,7 +87,7 @@ impl Checker<'_> {
                 return None;
             }
             let index = upstreams.of_target(self.target(node)?, self.origin(node.at));
-            let rules = Default::default();
+            let rules = (HeaderRules::none(), HeaderRules::none());
             let filters = inherited.clone();
             let error_pages = filters.error_pages.clone();
             let owner = Owner { settings: defaults.clone(), rules, filters, action: Found::None };
