@@ -64,6 +64,10 @@ pub enum Why {
     UpstreamWebsocket,
     ProxyLoop,
     ProxyCompress,
+    InspectorHost,
+    InspectorOrigin,
+    InspectorToken,
+    InspectorMethod,
     ClientGone,
 }
 
@@ -188,6 +192,14 @@ table! {
         "The request came back to this proxy." "A backend address points at the proxy itself.";
     ProxyCompress "proxy.compress" 500 Proxy "proxy_internal_error"
         "The answer could not be compressed." "The codec had no memory: look at the machine's.";
+    InspectorHost "inspector.host" 403 Client "http_request_denied"
+        "The inspector answers only to the names of this machine." "Open it as 127.0.0.1, localhost or [::1]: any other name may be a page of a stranger that was pointed here (DNS rebinding).";
+    InspectorOrigin "inspector.origin" 403 Client "http_request_denied"
+        "The inspector answers no request that another page makes." "Open the inspector in a tab of its own.";
+    InspectorToken "inspector.token" 401 Client "http_request_denied"
+        "The inspector wants the token that the proxy printed at its start." "Open the whole address the proxy printed, token included; each start makes a new one.";
+    InspectorMethod "inspector.method" 405 Client "http_request_denied"
+        "The inspector only shows: it takes GET and HEAD." "Use `vestibule reload` and the config file to change something.";
     ClientGone "client.gone" 499 Client "http_request_error"
         "The client left before the answer." "Nothing, unless it happens often: then look at the response times.";
 }

@@ -11,6 +11,7 @@ pub mod filter;
 pub mod h1;
 pub mod http;
 pub mod init;
+pub mod inspect;
 pub mod message;
 pub mod net;
 pub mod observe;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use super::local::{self, HIGH, USUAL};
-use super::{ConfigFile, find, report, run};
+use super::{ConfigFile, find, inspector, report, run};
 use crate::config;
 use crate::tls;
 
@@ -22,9 +22,14 @@ pub(super) fn main(began: Instant, color: bool) -> anyhow::Result<ExitCode> {
         Ok(bound) => bound,
         Err(error) => return Ok(report::start_error(&error, &loaded.sources, color)),
     };
+    loaded.config.admin.inspector = Some(config::Inspector::default());
+    let page = match inspector::open(&loaded.config, &bound, true) {
+        Ok(page) => page,
+        Err(error) => return Ok(report::start_error(&error, &loaded.sources, color)),
+    };
     let root = tls::root_path(&loaded.config.dev_ca);
     let sources = loaded.sources.clone();
-    let served = bound.serve(loaded, began, None, |_| {
+    let served = bound.serve(loaded, began, None, |snapshot| {
         let (plain, secure) =
             (local::url("http", "localhost", ports.http), local::url("https", "localhost", ports.https));
         eprintln!("vestibule demonstration: one site on two doors, and a backend that shows what it receives");
@@ -33,6 +38,7 @@ pub(super) fn main(began: Instant, color: bool) -> anyhow::Result<ExitCode> {
         if ports != USUAL {
             eprintln!("  ports 80 and 443 cannot be had here, so 8080 and 8443 are used");
         }
+        page.start(snapshot);
         eprintln!("try next:");
         eprintln!("  curl {plain}/");
         match root {

@@ -6,9 +6,12 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use super::local::{self, HIGH, Ports, USUAL};
-use super::report;
+use super::{inspector, report};
 use crate::config;
 use crate::tls;
+
+/// A request waits this long for a backend that is being started again.
+const HOLD: Duration = Duration::from_secs(10);
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -38,6 +41,7 @@ pub(super) fn main(arguments: &Arguments, began: Instant, color: bool) -> anyhow
         Ok(loaded) => loaded,
         Err(problems) => return Ok(report::problems(&problems, color)),
     };
+    loaded.config.upstreams.iter_mut().for_each(|upstream| upstream.hold = Some(HOLD));
     report::start_log(&loaded.config, color);
     let with = |ports: Ports| Ports {
         http: arguments.http.unwrap_or(ports.http),
@@ -48,9 +52,14 @@ pub(super) fn main(arguments: &Arguments, began: Instant, color: bool) -> anyhow
         Ok(bound) => bound,
         Err(error) => return Ok(report::start_error(&error, &loaded.sources, color)),
     };
+    loaded.config.admin.inspector = Some(config::Inspector::default());
+    let page = match inspector::open(&loaded.config, &bound, true) {
+        Ok(page) => page,
+        Err(error) => return Ok(report::start_error(&error, &loaded.sources, color)),
+    };
     let root = tls::root_path(&loaded.config.dev_ca);
     let sources = loaded.sources.clone();
-    let served = bound.serve(loaded, began, None, |_| {
+    let served = bound.serve(loaded, began, None, |snapshot| {
         for site in &sites {
             let state = if answers(&site.target) { "backend answers" } else { "waiting for the backend" };
             eprintln!("  {}  ->  {}   {state}", local::url("https", &site.host, ports.https), site.target);
@@ -61,6 +70,7 @@ pub(super) fn main(arguments: &Arguments, began: Instant, color: bool) -> anyhow
                 "  ports 80 and 443 cannot be had here. Once: sudo sysctl -w net.ipv4.ip_unprivileged_port_start=80"
             );
         }
+        page.start(snapshot);
         if let Some(root) = root {
             eprintln!("  trust   browsers warn until they trust {}", root.display());
         }

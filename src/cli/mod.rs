@@ -12,6 +12,7 @@ mod explain;
 mod find;
 mod health;
 mod init;
+mod inspector;
 mod local;
 mod operate;
 mod reload;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use super::{ConfigFile, find, report};
+use super::{ConfigFile, find, inspector, report};
 use crate::config::{Loaded, Values};
 use crate::server;
 
@@ -29,13 +29,18 @@ pub(super) fn run(source: &find::Source, began: Instant, color: bool) -> ExitCod
         Ok(bound) => bound,
         Err(error) => return report::start_error(&error, &loaded.sources, color),
     };
+    let page = match inspector::open(&loaded.config, &bound, bound.takes_over()) {
+        Ok(page) => page,
+        Err(error) => return report::start_error(&error, &loaded.sources, color),
+    };
     let addresses = report::addresses(&loaded.config, &bound);
     let sources = loaded.sources.clone();
     let again = source.clone();
     let read = Box::new(move || find::load(&again).map_err(|problems| problems.render(false)));
     let origin = server::Source { name: source.name(), read };
-    let served = bound.serve(loaded, began, Some(origin), |_| {
+    let served = bound.serve(loaded, began, Some(origin), |snapshot| {
         report::listening(&addresses);
+        page.start(snapshot);
         eprintln!("ready in {:.3} s", began.elapsed().as_secs_f64());
     });
     match served {

@@ -6,6 +6,7 @@
 
 mod acme;
 mod actions;
+mod balancing;
 mod error_pages;
 mod filters;
 mod globals;

@@ -6,6 +6,7 @@
 //! certificate.
 
 mod acme;
+mod balancing;
 mod check;
 pub mod codes;
 mod decode;
@@ -37,6 +38,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use acme::*;
+pub use balancing::*;
 pub use diagnostics::{Diagnostic, Problems, Severity};
 pub use expect::{Expectation, Expected, Test};
 pub use filters::*;
@@ -270,6 +272,21 @@ pub struct Server {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Admin {
     pub socket: AdminSocket,
+    /// The page that shows the traffic; `None`: off.
+    pub inspector: Option<Inspector>,
+}
+
+/// `[admin] inspector`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inspector {
+    /// Where the page is: always an address of this machine alone.
+    pub listen: SocketAddr,
+}
+
+impl Default for Inspector {
+    fn default() -> Self {
+        Inspector { listen: SocketAddr::from(([127, 0, 0, 1], 4480)) }
+    }
 }
 
 /// Where the administration socket is.

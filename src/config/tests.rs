@@ -1,5 +1,7 @@
 //! Whole configs: the fixtures of `tests/config`, the configs that ship, and what a loaded config means.
 
+mod coverage;
+
 use std::env::VarError;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -184,7 +186,7 @@ fn a_full_config_means_what_it_says() {
     assert_eq!(plain.routes[0].timeouts.connect, None);
 
     let upstream = &config.upstreams[0];
-    assert_eq!((upstream.name.as_str(), upstream.balance), ("shop", Balance::RoundRobin));
+    assert_eq!((upstream.name.as_str(), &upstream.balance), ("shop", &Balance::RoundRobin));
     assert_eq!((upstream.servers[1].weight, upstream.servers[2].backup), (2, true));
     assert_eq!(upstream.host_header, HostHeader::Name("shop.internal".into()));
     assert_eq!(upstream.retries, Retries { attempts: 2, budget: 0.5 });

@@ -41,6 +41,8 @@ pub struct ConnInfo {
     /// Index into the config's listeners.
     pub listener: usize,
     pub tls: Option<TlsFacts>,
+    /// How long the TLS handshake took, from accept; zero without one.
+    pub handshake: Duration,
 }
 
 impl ConnInfo {
@@ -52,6 +54,7 @@ impl ConnInfo {
             local_port: local.port().to_string().into(),
             listener,
             tls,
+            handshake: Duration::ZERO,
         }
     }
 
@@ -108,6 +111,19 @@ impl Response {
 
 /// Runs once when the response is over: its last byte written, or given up.
 pub struct OnEnd(pub Box<dyn FnOnce(Ended)>);
+
+impl OnEnd {
+    /// Runs both.
+    pub fn both(first: Option<OnEnd>, second: Option<OnEnd>) -> Option<OnEnd> {
+        match (first, second) {
+            (Some(first), Some(second)) => Some(OnEnd(Box::new(move |ended| {
+                (first.0)(ended);
+                (second.0)(ended);
+            }))),
+            (first, second) => first.or(second),
+        }
+    }
+}
 
 impl std::fmt::Debug for OnEnd {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -12,6 +12,7 @@ mod h2_frames;
 pub mod hello;
 pub mod html;
 pub mod identity;
+pub mod inspector;
 pub mod json;
 pub mod kernel;
 pub mod ladder;

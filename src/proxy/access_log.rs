@@ -40,6 +40,8 @@ pub struct Line {
     pub why: Option<Why>,
     /// A rule on trial would have refused the request.
     pub would_refuse: Option<Why>,
+    /// The user that `basic_auth` knows.
+    pub user: Option<String>,
     /// Where no route was met: the path of the site's route that is nearest.
     pub nearest: Option<String>,
     pub client_ip: Box<str>,
@@ -177,6 +179,9 @@ impl AccessLog {
         if let Some(why) = line.would_refuse {
             add("would_refuse", why.code().into());
         }
+        if let Some(user) = &line.user {
+            add("user", user.as_str().into());
+        }
         if let Some(nearest) = &line.nearest {
             add("nearest_route", nearest.as_str().into());
         }
@@ -207,8 +212,9 @@ impl AccessLog {
         } else {
             format!("{} {scheme}://{}{}", line.method, line.host, line.target)
         };
+        let who = line.user.as_ref().map_or(String::new(), |user| format!("{user}@"));
         let mut text =
-            format!("{time} {} {what} {} {:.1}ms", line.client_ip, line.status, line.total.as_secs_f64() * 1e3);
+            format!("{time} {who}{} {what} {} {:.1}ms", line.client_ip, line.status, line.total.as_secs_f64() * 1e3);
         if let Some(why) = line.why {
             text += &format!("  {}", why.code());
         }
@@ -237,7 +243,10 @@ fn combined(line: &Line) -> String {
     };
     let referer = line.referer.as_deref().map_or("-".into(), quoted);
     let agent = line.user_agent.as_deref().map_or("-".into(), quoted);
-    format!("{} - - [{time}] \"{request}\" {} {} \"{referer}\" \"{agent}\"\n", line.client_ip, line.status, line.bytes)
+    // The fields are told apart by spaces.
+    let user = line.user.as_deref().map_or("-".into(), |user| quoted(user).replace(' ', "%20"));
+    let (client, status, bytes) = (&line.client_ip, line.status, line.bytes);
+    format!("{client} - {user} [{time}] \"{request}\" {status} {bytes} \"{referer}\" \"{agent}\"\n")
 }
 
 /// Client-chosen text without what moves a terminal's cursor.
@@ -337,6 +346,7 @@ mod tests {
             status: 200,
             bytes: 5,
             client_ip: "127.0.0.1".into(),
+            user: Some("ann b\"".into()),
             user_agent: Some("say \"hi\"\u{1b}[2J".into()),
             ..Line::default()
         }
@@ -369,6 +379,9 @@ mod tests {
         }
         assert!(written(LogFormat::Combined).contains("say \\\"hi\\\""));
         let json: serde_json::Value = serde_json::from_str(&written(LogFormat::Json)).unwrap();
+        assert!(written(LogFormat::Combined).starts_with("127.0.0.1 - ann%20b\\\" ["));
+        assert!(written(LogFormat::Text).contains(" ann b\"@127.0.0.1 GET "));
+        assert_eq!(json["user"].as_str(), Some("ann b\""));
         assert_eq!((json["status"].as_u64(), json["target"].as_str()), (Some(200), Some("/x?token=***&a=1")));
     }
 }

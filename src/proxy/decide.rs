@@ -75,6 +75,9 @@ pub fn enter<'v>(
     let site = view.snapshot.config.sites.get(found.site).ok_or(Why::RouteNoHost)?;
     let route = site.routes.get(found.route).ok_or(Why::RouteNoRoute)?;
     witness.meet(found);
+    if head.target().len() > route.limits.uri_bytes {
+        return Err(Why::LimitUriBytes);
+    }
     check_certificate(view, conn, head)?;
     check_loop(head)?;
 

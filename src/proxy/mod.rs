@@ -4,6 +4,7 @@ pub mod access_log;
 mod buffer;
 mod decide;
 pub mod forward;
+mod inspected;
 mod record;
 mod tally;
 
@@ -36,7 +37,7 @@ pub struct Proxy {
 impl Handler for Proxy {
     async fn handle(&self, mut request: Request) -> Response {
         let view = self.view();
-        let mut record = Record::begin(self.log.borrow().as_ref(), &request);
+        let mut record = Record::begin(self.log.borrow().as_ref(), &view.snapshot, &request);
         let mut met = Met::default();
         let mut response = match self.answer(&view, &mut request, &mut record, &mut met).await {
             Ok(response) => response,
@@ -53,7 +54,7 @@ impl Handler for Proxy {
         };
         if let Some(chain) = met.chain {
             chain.response(&met.notes, &request.head, met.https, &mut response);
-            record.would_refuse = met.notes.would_refuse;
+            (record.would_refuse, record.user) = (met.notes.would_refuse, met.notes.user.take());
         }
         self.tally.count(response.status);
         record.attach(response, &request)
@@ -132,7 +133,8 @@ impl Proxy {
         }
         let mut response = match act(view, &entry, &request.conn, &mut request.head, record)? {
             Outcome::Forward(cluster) => {
-                let mut response = forward::forward(cluster, entry.route, request, record).await?;
+                let mut response =
+                    forward::forward(|| self.view(), cluster, entry.route, request, &entry.client, record).await?;
                 if let Some(pages) = met.chain.and_then(Chain::error_pages) {
                     pages.replace(&request.head.fields, || record.request_id(), &mut response);
                 }

@@ -2,24 +2,28 @@
 
 use std::cell::OnceCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Witness;
 use super::access_log::{AccessLog, Line};
+use super::inspected::Inspected;
 use crate::error::Why;
 use crate::http::headers::Client;
 use crate::http::{ConnInfo, Ended, OnEnd, Request, Response};
-use crate::message::{Known, RequestHead};
+use crate::message::{Known, RequestHead, ResponseHead};
 use crate::net::clock;
 use crate::route::{Asked, Found};
-use crate::snapshot::View;
-use crate::upstream::Endpoint;
+use crate::snapshot::{Snapshot, View};
+use crate::upstream::{Endpoint, Outgoing};
 
 /// The record of one request.
 pub(super) struct Record {
     pub why: Option<Why>,
     /// A rule on trial (`dry_run`) would have refused the request.
     pub would_refuse: Option<Why>,
+    /// The user that `basic_auth` knows.
+    pub user: Option<String>,
     /// Where no route was met: the path of the site's route that is nearest.
     pub nearest: Option<String>,
     /// Whose request it is, by their places in the config.
@@ -28,6 +32,8 @@ pub(super) struct Record {
     id: OnceCell<String>,
     /// Nothing below is gathered when nobody reads it.
     details: Option<Box<Details>>,
+    /// What the inspector is told, where it is on.
+    inspected: Option<Box<Inspected>>,
 }
 
 struct Details {
@@ -44,8 +50,10 @@ struct Details {
 }
 
 impl Record {
-    pub fn begin(log: Option<&AccessLog>, request: &Request) -> Record {
-        Record::new(log, &request.conn)
+    pub fn begin(log: Option<&AccessLog>, snapshot: &Arc<Snapshot>, request: &Request) -> Record {
+        let mut record = Record::new(log, &request.conn);
+        record.inspected = Inspected::begin(snapshot, request);
+        record
     }
 
     /// The record of bytes that never became a request.
@@ -68,7 +76,17 @@ impl Record {
                 client: None,
             })
         });
-        Record { why: None, would_refuse: None, nearest: None, site: None, route: None, id: OnceCell::new(), details }
+        Record {
+            why: None,
+            would_refuse: None,
+            user: None,
+            nearest: None,
+            site: None,
+            route: None,
+            id: OnceCell::new(),
+            details,
+            inspected: None,
+        }
     }
 
     pub fn attempt(&mut self, endpoint: &Endpoint) {
@@ -77,16 +95,33 @@ impl Record {
             details.server = Some(endpoint.label.clone());
             details.sent_at = clock::now();
         }
+        if let Some(inspected) = &mut self.inspected {
+            inspected.attempt(&endpoint.label);
+        }
     }
 
-    pub fn answered(&mut self) {
+    /// A server gets this request.
+    pub fn forwarded(&mut self, outgoing: &Outgoing<'_>) {
+        if let Some(inspected) = &mut self.inspected {
+            inspected.forwarded(outgoing);
+        }
+    }
+
+    /// This is a server's answer, before anything is changed in it.
+    pub fn answered(&mut self, head: &ResponseHead) {
+        if let Some(inspected) = &mut self.inspected {
+            inspected.answered(head);
+        }
         if let Some(details) = &mut self.details {
             details.upstream_time = Some(clock::now() - details.sent_at);
         }
     }
 
     /// Hands the record to the response: it is written when the response is over.
-    pub fn attach(self, mut response: Response, request: &Request) -> Response {
+    pub fn attach(mut self, mut response: Response, request: &Request) -> Response {
+        if let Some(inspected) = self.inspected.take() {
+            response = inspected.attach(response, self.why, self.request_id());
+        }
         if self.details.is_none() {
             return response;
         }
@@ -102,7 +137,8 @@ impl Record {
             user_agent: field(Known::UserAgent),
             ..Line::default()
         };
-        response.on_end = self.on_end(line, response.status);
+        let inspector = response.on_end.take();
+        response.on_end = OnEnd::both(self.on_end(line, response.status), inspector);
         response
     }
 
@@ -115,7 +151,7 @@ impl Record {
 
     fn on_end(self, line: Line, status: u16) -> Option<OnEnd> {
         let request_id = self.request_id();
-        let (why, would_refuse, nearest) = (self.why, self.would_refuse, self.nearest);
+        let (why, would_refuse, user, nearest) = (self.why, self.would_refuse, self.user, self.nearest);
         let details = self.details?;
         Some(OnEnd(Box::new(move |ended: Ended| {
             let Details { log, conn, began, upstream_time, attempts, server, found, client, .. } = *details;
@@ -126,6 +162,7 @@ impl Record {
                 bytes: ended.bytes,
                 why: why.or(ended.cut),
                 would_refuse,
+                user,
                 nearest,
                 client_ip,
                 tls: conn.tls.clone(),
@@ -151,6 +188,9 @@ impl Witness for Record {
     }
 
     fn meet(&mut self, found: Found) {
+        if let Some(inspected) = &mut self.inspected {
+            inspected.meet(found);
+        }
         (self.site, self.route) = (Some(found.site), Some(found.route));
         if let Some(details) = &mut self.details {
             details.found = Some(found);

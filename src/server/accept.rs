@@ -19,8 +19,8 @@ use super::wrong_door;
 use crate::http::serve;
 use crate::http::wire::Wire;
 use crate::http::{ConnInfo, Shared};
-use crate::net::Io;
 use crate::net::proxy_protocol::Addresses;
+use crate::net::{Io, clock};
 use crate::proxy::Proxy;
 use crate::tls::{Acceptor, HandshakeError, TlsFacts};
 
@@ -47,11 +47,9 @@ pub(super) async fn accept(socket: TcpListener, id: usize, local: SocketAddr, ha
         Err(error) => return tracing::error!("listening on {local}: {error}"),
     };
     let seat = &hall.seat;
-    // The registry is one for all generations.
-    let connections = hall.shared().connections.clone();
     let mut full = false;
     loop {
-        if connections.open() >= seat.max {
+        if hall.busy() >= seat.max {
             if !full {
                 tracing::warn!("{} connections are open on this worker: new ones wait", seat.max);
             }
@@ -143,6 +141,7 @@ async fn connection(tcp: TcpStream, peer: SocketAddr, door: Rc<Facts>, hall: Rc<
 }
 
 async fn serve_client(mut tcp: TcpStream, peer: SocketAddr, door: &Facts, shared: &Rc<Shared<Proxy>>) {
+    let accepted = clock::now();
     let Some(ends) = ends(&mut tcp, peer, door, shared).await else { return };
     let established = match &door.acceptor {
         None => Some((Io::Tcp(tcp), None)),
@@ -157,7 +156,11 @@ async fn serve_client(mut tcp: TcpStream, peer: SocketAddr, door: &Facts, shared
         }
     };
     if let Some((io, tls)) = established {
-        let conn = Rc::new(ConnInfo::new(ends.source, ends.destination, door.index, tls));
+        let mut conn = ConnInfo::new(ends.source, ends.destination, door.index, tls);
+        if conn.tls.is_some() {
+            conn.handshake = clock::now() - accepted;
+        }
+        let conn = Rc::new(conn);
         serve::connection(Wire::new(io), conn, shared, door.protocols).await;
     }
 }

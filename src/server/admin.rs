@@ -9,20 +9,25 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use super::explain;
 use crate::config::{self, Defaults};
 use crate::error::Why;
+use crate::http::connections::{Connections, Haste};
 use crate::http::respond::{self, Format};
 use crate::http::serve::{self, Protocols};
 use crate::http::wire::Wire;
 use crate::http::{ConnInfo, Handler, Request, Response, Settings, Shared};
 use crate::message::Method;
 use crate::net::Io;
+use crate::snapshot::Snapshot;
 
 /// Questions that may wait for the control thread.
 const QUEUE: usize = 16;
@@ -61,12 +66,16 @@ fn short_hash(text: &str) -> u32 {
 }
 
 /// What is asked of the control thread.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Question {
     Status,
     Reload,
     /// Everything a reload does before it changes something.
     DryRun,
+    /// What would happen to a request.
+    Explain(Box<explain::Asked>),
+    /// What the inspector shows.
+    Look,
     /// A reload that is undone after this time unless it is confirmed.
     Trial(Duration),
     Confirm,
@@ -110,6 +119,40 @@ pub(super) enum Reply {
     Done(String),
     /// What stands in the way; nothing was changed.
     Refused(String),
+    Seen(Box<Seen>),
+}
+
+/// What the inspector sees of the process.
+pub struct Seen {
+    pub snapshot: Arc<Snapshot>,
+    /// As `vestibule status --json` shows it.
+    pub status: serde_json::Value,
+    /// Index of the listener, and the address it has.
+    pub doors: Vec<(usize, SocketAddr)>,
+    /// The root of the development CA, where it is in use.
+    pub dev_root: Option<CertificateDer<'static>>,
+}
+
+/// Asks the control thread, from any thread.
+#[derive(Clone)]
+pub struct Asker(pub(super) mpsc::Sender<Ask>);
+
+impl Asker {
+    /// What the process looks like now; `None` when it ends.
+    pub async fn look(&self) -> Option<Seen> {
+        let (reply, answer) = oneshot::channel();
+        self.0.send(Ask { question: Question::Look, reply }).await.ok()?;
+        match answer.await.ok()? {
+            Reply::Seen(seen) => Some(*seen),
+            _ => None,
+        }
+    }
+}
+
+/// The questions of the administration socket and of the inspector, in one queue.
+pub(super) fn questions() -> (Asker, mpsc::Receiver<Ask>) {
+    let (asks, questions) = mpsc::channel(QUEUE);
+    (Asker(asks), questions)
 }
 
 /// The open socket; dropping it removes the file.
@@ -119,6 +162,7 @@ pub(super) struct AdminSocket {
     accepting: RefCell<Option<JoinHandle<()>>>,
     /// Another process has the socket now, and the file is its own.
     given: Cell<bool>,
+    open: Rc<Connections>,
 }
 
 impl AdminSocket {
@@ -147,7 +191,13 @@ impl AdminSocket {
     /// It is no socket.
     pub fn adopt(path: &Path, listener: std::os::unix::net::UnixListener) -> io::Result<AdminSocket> {
         listener.set_nonblocking(true)?;
-        Ok(AdminSocket { path: path.into(), listener, accepting: RefCell::default(), given: Cell::new(false) })
+        Ok(AdminSocket {
+            path: path.into(),
+            listener,
+            accepting: RefCell::default(),
+            given: Cell::new(false),
+            open: Rc::default(),
+        })
     }
 
     /// The socket and its path, for the process that takes our place.
@@ -163,12 +213,23 @@ impl AdminSocket {
         }
     }
 
-    /// Serves until the socket is left or dropped. Questions come out of the returned queue.
-    pub fn serve(&self) -> io::Result<mpsc::Receiver<Ask>> {
-        let (asks, questions) = mpsc::channel(QUEUE);
+    /// Waits until whoever has asked has the answer.
+    pub async fn answered(&self) {
+        self.open.drain(Haste::Gently);
+        let gone = async {
+            while self.open.open() > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        // One that does not read is not waited for.
+        let _ = tokio::time::timeout(Duration::from_secs(1), gone).await;
+    }
+
+    /// Serves until the socket is left or dropped. Questions go into the queue.
+    pub fn serve(&self, asks: mpsc::Sender<Ask>) -> io::Result<()> {
         let listener = UnixListener::from_std(self.listener.try_clone()?)?;
-        self.accepting.replace(Some(tokio::task::spawn_local(accept(listener, asks))));
-        Ok(questions)
+        self.accepting.replace(Some(tokio::task::spawn_local(accept(listener, asks, self.open.clone()))));
+        Ok(())
     }
 }
 
@@ -184,11 +245,11 @@ impl Drop for AdminSocket {
     }
 }
 
-async fn accept(listener: UnixListener, asks: mpsc::Sender<Ask>) {
+async fn accept(listener: UnixListener, asks: mpsc::Sender<Ask>, open: Rc<Connections>) {
     let mut defaults = Defaults::default();
     defaults.timeouts.keep_alive = Some(IDLE);
     let settings = Settings { timeouts: defaults.timeouts, limits: defaults.limits, h2_keep_alive: IDLE };
-    let shared = Rc::new(Shared::new(Admin { asks }, settings));
+    let shared = Rc::new(Shared { connections: open, ..Shared::new(Admin { asks }, settings) });
     // There are no addresses on a unix socket; nothing here asks for them.
     let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     loop {
@@ -196,6 +257,7 @@ async fn accept(listener: UnixListener, asks: mpsc::Sender<Ask>) {
             Ok((stream, _)) => {
                 let shared = shared.clone();
                 tokio::task::spawn_local(async move {
+                    let _place = shared.connections.enter();
                     let conn = Rc::new(ConnInfo::new(nobody, nobody, 0, None));
                     let wire = Wire::new(Io::Unix(stream));
                     serve::connection(wire, conn, &shared, Protocols { h1: true, h2: false }).await;
@@ -211,12 +273,8 @@ struct Admin {
     asks: mpsc::Sender<Ask>,
 }
 
-impl Handler for Admin {
-    async fn handle(&self, request: Request) -> Response {
-        let head = &request.head;
-        let Some(question) = Question::of(&head.method, head.target()) else {
-            return respond::own(404, TEXT, QUESTIONS.into());
-        };
+impl Admin {
+    async fn ask(&self, question: Question) -> Response {
         let (reply, answer) = oneshot::channel();
         if self.asks.send(Ask { question, reply }).await.is_err() {
             return respond::own(503, TEXT, "stopping\n".into());
@@ -225,8 +283,24 @@ impl Handler for Admin {
             Ok(Reply::Json(text)) => respond::own(200, "application/json", text.into()),
             Ok(Reply::Done(text)) => respond::own(200, TEXT, text.into()),
             Ok(Reply::Refused(text)) => respond::own(422, TEXT, text.into()),
-            Err(_) => respond::own(503, TEXT, "stopping\n".into()),
+            Ok(Reply::Seen(_)) | Err(_) => respond::own(503, TEXT, "stopping\n".into()),
         }
+    }
+}
+
+impl Handler for Admin {
+    async fn handle(&self, request: Request) -> Response {
+        let head = &request.head;
+        if head.method == Method::GET && head.target().starts_with(b"/explain?") {
+            return match explain::Asked::read(head.target()) {
+                Ok(asked) => self.ask(Question::Explain(Box::new(asked))).await,
+                Err(why) => respond::own(422, TEXT, format!("{why}\n").into()),
+            };
+        }
+        let Some(question) = Question::of(&head.method, head.target()) else {
+            return respond::own(404, TEXT, QUESTIONS.into());
+        };
+        self.ask(question).await
     }
 
     fn refuse(&self, _: &Rc<ConnInfo>, why: Why) -> Response {
@@ -235,7 +309,7 @@ impl Handler for Admin {
 }
 
 const TEXT: &str = "text/plain; charset=utf-8";
-const QUESTIONS: &str = "GET /status, POST /reload, POST /reload?dry_run, POST /reload?confirm=SECONDS, POST /confirm, \
+const QUESTIONS: &str = "GET /status, GET /explain?url=URL, POST /reload, POST /reload?dry_run, POST /reload?confirm=SECONDS, POST /confirm, \
                          POST /rollback, POST /rollback?generation=N, POST /upgrade\n";
 
 #[cfg(test)]

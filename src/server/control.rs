@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use tokio::sync::mpsc;
 
-use super::admin::{AdminSocket, Question, Reply, socket_path};
+use super::admin::{AdminSocket, Question, Reply, Seen, socket_path};
 use super::build::{acceptors, build, generation, open_log, site_names, text};
 use super::changes::Changes;
 use super::inherited::Inherited;
@@ -17,12 +17,13 @@ use super::watch::Watch;
 use super::worker::{Generation, Handle};
 use super::{BoundDoor, StartError, worker};
 use crate::acme::Manager;
-use crate::config::{self, Config, Loaded, Sources};
+use crate::config::{self, Config, Loaded, Sources, Values};
 use crate::http::connections::Haste;
 use crate::net::listener;
 use crate::proxy::access_log::{AccessLog, Writer};
 use crate::snapshot::Snapshot;
 use crate::tls::{Acceptor, DevAuthority, Managed, Tickets};
+use crate::upstream::Keeper;
 
 /// Where a configuration comes from.
 pub struct Source {
@@ -37,6 +38,8 @@ pub(super) struct Control {
     pub(super) snapshot: Arc<Snapshot>,
     /// The text the config came from, for problems found later.
     pub(super) sources: Sources,
+    /// Where each value stands, for `explain`.
+    pub(super) values: Values,
     pub(super) generation: u64,
     pub(super) doors: Vec<BoundDoor>,
     /// The id of the next door.
@@ -47,6 +50,7 @@ pub(super) struct Control {
     pub(super) tickets: Tickets,
     pub(super) managed: Managed,
     acme: Manager,
+    keeper: Keeper,
     pub(super) log: Option<AccessLog>,
     writer: Option<Writer>,
     pub(super) source: Option<Source>,
@@ -74,7 +78,7 @@ impl Control {
         source: Option<Source>,
     ) -> Result<Control, StartError> {
         let tickets = Tickets::new().map_err(StartError::Tls)?;
-        let Loaded { config, sources, .. } = loaded;
+        let Loaded { config, sources, values, warnings: _ } = loaded;
         let managed = Managed::default();
         let snapshot = build(config, None, &doors, &dev, &managed)?;
         let (log, writer) = open_log(&snapshot.config)?;
@@ -84,6 +88,7 @@ impl Control {
             config_watch: snapshot.config.server.watch_config.then(|| Watch::of_sources(&sources)),
             snapshot,
             sources,
+            values,
             generation: 1,
             doors,
             next_id: 0,
@@ -93,6 +98,7 @@ impl Control {
             tickets,
             managed,
             acme: Manager::default(),
+            keeper: Keeper::default(),
             log,
             writer,
             source,
@@ -144,11 +150,13 @@ impl Control {
     pub async fn answer(&mut self, question: Question) -> Reply {
         let outcome = match question {
             Question::Status => return Reply::Json(self.status().await),
+            Question::Look => return Reply::Seen(Box::new(self.look().await)),
             Question::Reload => self.reload(None),
             Question::Trial(limit) => self.reload(Some(limit)),
             Question::DryRun => self.dry_run().await,
             Question::Confirm => self.confirm(),
             Question::Rollback(to) => self.roll_back(to),
+            Question::Explain(asked) => return asked.answer(&self.snapshot, &self.values, &self.sources),
             // Takes its time: the loop of signals answers it.
             Question::Upgrade => Err("an upgrade cannot be asked for here\n".into()),
         };
@@ -216,6 +224,7 @@ impl Control {
         let listener = |door: &BoundDoor| (config.listeners[door.listener].name.clone(), door.local.to_string());
         let facts = status::Facts {
             config,
+            shared: &self.snapshot.shared,
             generation: self.generation,
             started: self.started.0,
             running: self.started.1.elapsed(),
@@ -227,6 +236,16 @@ impl Control {
             certs: self.snapshot.certs.as_deref(),
         };
         status::json(&facts, &reports)
+    }
+
+    async fn look(&self) -> Seen {
+        Seen {
+            snapshot: self.snapshot.clone(),
+            // It is JSON that this process has just written.
+            status: serde_json::from_str(&self.status().await).unwrap_or_default(),
+            doors: self.doors.iter().map(|door| (door.listener, door.local)).collect(),
+            dev_root: self.dev.root(),
+        }
     }
 
     /// Opens the access log's file anew, after something has moved the old one.
@@ -257,7 +276,7 @@ impl Control {
 
     /// Everything that can fail comes first; the workers are told at the end.
     pub(super) fn replace(&mut self, loaded: Loaded) -> Result<String, String> {
-        let Loaded { config, sources, warnings, .. } = loaded;
+        let Loaded { config, sources, values, warnings } = loaded;
         if !warnings.is_empty() {
             tracing::warn!("{}", config::render_diagnostics(&warnings, &sources, false).trim_end());
         }
@@ -270,8 +289,16 @@ impl Control {
             true => (self.log.as_ref().map(|log| log.with_sites(site_names(&snapshot.config))), None),
             false => open_log(&snapshot.config).map_err(|error| render(&error))?,
         };
+        if snapshot.config.admin.inspector != self.snapshot.config.admin.inspector {
+            tracing::warn!("admin.inspector has changed: the page itself opens, moves or closes with a restart");
+        }
         let new_log = snapshot.config.access_log != self.snapshot.config.access_log;
-        let old = Kept { generation: self.generation, snapshot: self.snapshot.clone(), sources: self.sources.clone() };
+        let old = Kept {
+            generation: self.generation,
+            snapshot: self.snapshot.clone(),
+            sources: self.sources.clone(),
+            values: self.values.clone(),
+        };
         self.adopt(snapshot, doors, log).map_err(|error| render(&error))?;
         self.history.keep(old);
         if new_log {
@@ -280,7 +307,7 @@ impl Control {
         }
         self.watch = Watch::new(&self.snapshot.config);
         self.config_watch = self.snapshot.config.server.watch_config.then(|| Watch::of_sources(&sources));
-        self.sources = sources;
+        (self.sources, self.values) = (sources, values);
         Ok(changes.to_string())
     }
 
@@ -353,8 +380,10 @@ impl Control {
         text(error, &self.sources)
     }
 
-    /// Hands the certificates that ACME looks after to its thread; those of the state folder are served at once.
+    /// Hands servers to the thread that looks after them, and the certificates of ACME to its own; certificates of the state
+    /// folder are served at once.
     fn manage(&mut self) {
+        self.keeper.adopt(self.snapshot.watched(), self.snapshot.builtin);
         let certs = self.snapshot.certs.as_ref().map_or(&[][..], |certs| certs.managed());
         self.managed.retain(certs);
         self.acme.adopt(self.snapshot.config.acme.as_ref(), certs, self.managed.challenges());

@@ -49,6 +49,11 @@ impl Inherited {
         all
     }
 
+    /// A process that still runs has handed over its place.
+    pub(super) fn is_given(&self) -> bool {
+        self.handover.is_some()
+    }
+
     fn sort(&mut self, name: &str, sockets: Vec<OwnedFd>) {
         match name.strip_prefix(ADMIN) {
             Some(path) => self.admin.extend(sockets.into_iter().map(|socket| (path.to_owned(), socket.into()))),

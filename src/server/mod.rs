@@ -11,6 +11,7 @@ mod capability;
 mod changes;
 mod control;
 mod doors;
+mod explain;
 mod handover;
 mod inherited;
 mod panics;
@@ -31,10 +32,12 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use self::admin::socket_path;
+pub use self::admin::{Asker, Seen, socket_path};
 use self::control::Control;
 pub use self::control::Source;
 pub use self::inherited::Inherited;
+use tokio::sync::mpsc;
+
 use crate::config::{BindAddress, Config, Diagnostic, Loaded, Sources, UpstreamAddress};
 use crate::http::connections::Haste;
 use crate::net::listener::{self, BindError};
@@ -57,6 +60,8 @@ pub struct Bound {
     workers: usize,
     doors: Vec<BoundDoor>,
     inherited: Inherited,
+    asker: Asker,
+    questions: mpsc::Receiver<admin::Ask>,
 }
 
 /// One address that is listened on.
@@ -93,13 +98,25 @@ pub fn bind(config: &Config) -> Result<Bound, StartError> {
     bind_or_inherit(config, Inherited::default())
 }
 
+/// Opens every port of a config once, and closes it again.
+///
+/// # Errors
+/// All ports that cannot be had.
+pub fn try_ports(config: &Config) -> Result<(), StartError> {
+    bind_for(config, Inherited::default(), 1).map(drop)
+}
+
 /// As [`bind`], but for addresses whose sockets come from somebody else.
 ///
 /// # Errors
 /// As for [`bind`]; the process that waits for this one is told.
-pub fn bind_or_inherit(config: &Config, mut inherited: Inherited) -> Result<Bound, StartError> {
-    capability::raise_bind_service();
+pub fn bind_or_inherit(config: &Config, inherited: Inherited) -> Result<Bound, StartError> {
     let workers = config.server.workers.unwrap_or_else(cores);
+    bind_for(config, inherited, workers)
+}
+
+fn bind_for(config: &Config, mut inherited: Inherited, workers: usize) -> Result<Bound, StartError> {
+    capability::raise_bind_service();
     let (mut doors, mut errors) = (Vec::new(), Vec::new());
     for (index, door) in config.listeners.iter().enumerate() {
         for address in &door.addresses {
@@ -115,7 +132,8 @@ pub fn bind_or_inherit(config: &Config, mut inherited: Inherited) -> Result<Boun
         }
     }
     if errors.is_empty() {
-        return Ok(Bound { workers, doors, inherited });
+        let (asker, questions) = admin::questions();
+        return Ok(Bound { workers, doors, inherited, asker, questions });
     }
     let error = StartError::Bind(errors);
     inherited.refuse(&build::text(&error, &Sources::default()));
@@ -130,6 +148,16 @@ impl Bound {
     /// The address of each listener, in the config's order.
     pub fn addresses(&self) -> impl Iterator<Item = (usize, SocketAddr)> {
         self.doors.iter().map(|door| (door.listener, door.local))
+    }
+
+    /// For threads beside the workers that want to know how the process is, while it is served with a `serve`.
+    pub fn asker(&self) -> Asker {
+        self.asker.clone()
+    }
+
+    /// Sockets come from a process that still runs: what is not handed over may be in use by it.
+    pub fn takes_over(&self) -> bool {
+        self.inherited.is_given()
     }
 
     /// Serves until a signal ends it. `source` reads the configuration again, where there is one to read; `announce` runs
@@ -171,7 +199,7 @@ impl Bound {
         };
         tracing::debug!("started in {:?}", began.elapsed());
         announce(control.snapshot());
-        signals.serve(control, self.inherited);
+        signals.serve(control, self.inherited, (self.asker, self.questions));
         Ok(())
     }
 

@@ -8,13 +8,16 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Interval, MissedTickBehavior};
 
-use super::admin::{AdminSocket, Ask, Question, Reply};
+use super::admin::{AdminSocket, Ask, Asker, Question, Reply};
 use super::control::Control;
 use super::inherited::Inherited;
 use super::upgrade::{Program, Upgrade};
 use super::worker::Handle;
 use crate::http::connections::Haste;
 use crate::proxy::access_log::Writer;
+
+/// What is asked of the control thread, and how to ask.
+type Questions = (Asker, mpsc::Receiver<Ask>);
 
 /// How often certificate files are looked at.
 const LOOK: Duration = Duration::from_millis(500);
@@ -61,18 +64,26 @@ impl Signals {
 
     /// Serves until TERM, INT or QUIT, or until another process has taken over; then lets open requests finish. A second
     /// signal ends at once. HUP reads the configuration again, USR1 opens the access log again, USR2 upgrades.
-    pub fn serve(self, mut control: Control, mut inherited: Inherited) {
+    pub fn serve(self, mut control: Control, mut inherited: Inherited, (asker, questions): Questions) {
         let Signals { runtime, mut received } = self;
         let program = Program::this();
         let admin = control.open_admin(&mut inherited);
         let local = tokio::task::LocalSet::new();
         let writer = local.block_on(&runtime, async {
-            let questions = admin.as_ref().and_then(|admin| admin.serve().ok());
+            if let Some(admin) = &admin {
+                // It was bound and is listened on; a runtime without room for it serves without.
+                let _ = admin.serve(asker.0);
+            }
             inherited.ready();
             control.systemd.ready(&control.one_line());
             match received.control(&mut control, admin.as_ref(), questions, program.as_ref()).await {
                 End::Signal => received.stop(control).await,
-                End::Upgraded => received.retire(control).await,
+                End::Upgraded => {
+                    if let Some(admin) = &admin {
+                        admin.answered().await;
+                    }
+                    received.retire(control).await
+                }
             }
         });
         if let Some(writer) = writer {
@@ -87,7 +98,7 @@ impl Received {
         &mut self,
         control: &mut Control,
         admin: Option<&AdminSocket>,
-        mut questions: Option<mpsc::Receiver<Ask>>,
+        mut questions: mpsc::Receiver<Ask>,
         program: Option<&Program>,
     ) -> End {
         let mut fallen = control.take_fallen();
@@ -108,13 +119,14 @@ impl Received {
                 },
                 _ = self.usr1.recv() => control.reopen_log(),
                 _ = self.usr2.recv() => upgrade = begin(upgrade, control, admin, program, &mut None),
-                Some(ask) = next(&mut questions) => match ask.question {
+                // None: nobody is left who could ask.
+                Some(ask) = questions.recv() => match ask.question {
                     Question::Upgrade => {
                         let mut reply = Some(ask.reply);
                         upgrade = begin(upgrade, control, admin, program, &mut reply);
                         asked = asked.or(reply);
                     }
-                    question if upgrade.is_some() && question != Question::Status => {
+                    question if upgrade.is_some() && !matches!(question, Question::Status | Question::Look) => {
                         tell(&mut Some(ask.reply), Reply::Refused(UPGRADING.into()));
                     }
                     question => tell(&mut Some(ask.reply), control.answer(question).await),
@@ -279,13 +291,5 @@ fn tell(asked: &mut Option<oneshot::Sender<Reply>>, reply: Reply) {
     if let Some(asked) = asked.take() {
         // They may have gone.
         let _ = asked.send(reply);
-    }
-}
-
-/// The next question; never, where there is no socket.
-async fn next(questions: &mut Option<mpsc::Receiver<Ask>>) -> Option<Ask> {
-    match questions {
-        Some(questions) => questions.recv().await,
-        None => std::future::pending().await,
     }
 }

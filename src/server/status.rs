@@ -13,7 +13,7 @@ use super::rollback::Trial;
 use crate::config::Config;
 use crate::proxy::Tally;
 use crate::tls::{CertFacts, CertStore, Provenance};
-use crate::upstream::ServerState;
+use crate::upstream::{ServerState, Shared, State};
 
 /// Certificates that are listed at most.
 const CERTIFICATES: usize = 1000;
@@ -39,6 +39,8 @@ pub(super) struct Outcome {
 /// Facts of the control thread.
 pub(super) struct Facts<'a> {
     pub config: &'a Config,
+    /// In the order of the config's upstreams.
+    pub shared: &'a [Arc<Shared>],
     pub generation: u64,
     pub started: SystemTime,
     pub running: Duration,
@@ -89,7 +91,7 @@ pub(super) fn json(facts: &Facts<'_>, reports: &[Option<Report>]) -> String {
                     let sum = states.fold(ServerState::default(), |sum, state| sum.and(*state));
                     json!({
                         "address": address.address.to_string(), "in_flight": sum.in_flight, "idle": sum.idle,
-                        "ejected_by_workers": sum.ejected,
+                        "health": facts.shared.get(index).and_then(|shared| shared.state(server, upstream)).map(State::as_str),
                     })
                 })
                 .collect();

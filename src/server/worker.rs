@@ -191,7 +191,7 @@ async fn run(seat: Seat, first: Generation, commands: &mut mpsc::UnboundedReceiv
         while let Ok(command) = commands.try_recv() {
             obey(command, &hall);
         }
-        if hall.is_empty() {
+        if hall.busy() == 0 {
             if commands.is_closed() && commands.is_empty() {
                 break;
             }

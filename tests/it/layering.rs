@@ -15,16 +15,17 @@ const FLOORS: &[(&str, u8)] = &[
     ("http", 4),
     ("acme", 4),
     ("upstream", 5),
+    ("inspect", 5),
     ("filter", 6),
     ("route", 7),
     ("snapshot", 8),
     ("proxy", 9),
     ("explain", 10),
-    ("server", 10),
-    ("observe", 11),
-    ("check", 11),
-    ("cli", 12),
-    ("main", 13),
+    ("server", 11),
+    ("observe", 12),
+    ("check", 12),
+    ("cli", 13),
+    ("main", 14),
 ];
 
 const MAX_LINES: usize = 400;

@@ -1,12 +1,14 @@
 //! `[tls]`, `[dev_ca]`, `[access_log]`, `[log]`, `[admin]` and `[server]`.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{Checker, headers, hosts, texts};
 use crate::config::diagnostics::Diagnostic;
 use crate::config::value::{Node, Table, Value, quote};
 use crate::config::{
-    AccessLog, Admin, AdminSocket, CertFiles, DevCa, Level, Log, LogFormat, LogOutput, Redact, Server, Tls, UnknownHost,
+    AccessLog, Admin, AdminSocket, CertFiles, DevCa, Inspector, Level, Log, LogFormat, LogOutput, Redact, Server, Tls,
+    UnknownHost,
 };
 
 /// 90 days.
@@ -59,14 +61,41 @@ impl Checker<'_> {
         DevCa { dir, leaf_lifetime: table.duration("leaf_lifetime").flatten().unwrap_or(LEAF_LIFETIME), extra_domains }
     }
 
-    pub(super) fn admin(&self, root: &Table) -> Admin {
+    pub(super) fn admin(&mut self, root: &Table) -> Admin {
         let node = root.table("admin").and_then(|table| table.get("socket"));
         let socket = match node.and_then(|node| Some((node, node.text()?))) {
             None | Some((_, "auto")) => AdminSocket::Auto,
             Some((_, "off")) => AdminSocket::Off,
             Some((node, path)) => AdminSocket::Path(self.path(node, path)),
         };
-        Admin { socket }
+        Admin { socket, inspector: self.inspector(root) }
+    }
+
+    /// The page shows what passes, so no other machine may open it: `ssh -L` is the way from there.
+    fn inspector(&mut self, root: &Table) -> Option<Inspector> {
+        let table = root.table("admin")?.table("inspector")?;
+        let Some(node) = table.get("listen") else { return Some(Inspector::default()) };
+        let text = node.text()?;
+        match text.parse::<SocketAddr>() {
+            Ok(listen) if listen.ip().is_loopback() => return Some(Inspector { listen }),
+            Ok(listen) => {
+                let message = format!("{} can be reached from other machines", quote(text));
+                let diagnostic = Diagnostic::error("inspector-not-local", message)
+                    .label("not a loopback address")
+                    .note("the page shows the requests of everybody")
+                    .replace(format!("\"127.0.0.1:{}\"", listen.port()))
+                    .help(format!("from another machine: ssh -L {0}:127.0.0.1:{0} HOST", listen.port()));
+                self.report(diagnostic, node.at);
+            }
+            Err(_) => {
+                let diagnostic =
+                    Diagnostic::error("bad-address", format!("{} is no address to listen on", quote(text)))
+                        .label("not an address")
+                        .help("the inspector takes \"127.0.0.1:4480\" or \"[::1]:4480\"");
+                self.report(diagnostic, node.at);
+            }
+        }
+        None
     }
 
     pub(super) fn access_log(&mut self, root: &Table) -> AccessLog {

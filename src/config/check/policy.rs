@@ -83,7 +83,7 @@ impl Checker<'_> {
     }
 
     /// Warns about a key that is there, has another value than its default, and changes nothing.
-    fn no_effect(&mut self, table: &Table, key: &str, why: &str) {
+    pub(super) fn no_effect(&mut self, table: &Table, key: &str, why: &str) {
         if let Some(entry) = table.entry(key) {
             let diagnostic = Diagnostic::warning("no-effect", format!("`{key}` has no effect here")).label(why);
             self.report(diagnostic, entry.key_at);

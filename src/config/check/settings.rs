@@ -13,7 +13,7 @@ use crate::config::{ForwardedStyle, Forwarding, Limits, PlainMode, Timeouts};
 /// Timeouts that are over before a site is known.
 pub(in crate::config) const EARLY_TIMEOUTS: &[&str] = &["handshake", "request_header", "keep_alive"];
 /// Limits that are checked before a site is known.
-pub(in crate::config) const EARLY_LIMITS: &[&str] = &["header_bytes", "header_fields", "uri_bytes"];
+pub(in crate::config) const EARLY_LIMITS: &[&str] = &["header_bytes", "header_fields"];
 
 #[derive(Debug, Clone)]
 pub(super) struct Settings {

@@ -62,7 +62,11 @@ impl Checker<'_> {
                 }
             }
         }
-        (Defaults { timeouts: defaults.timeouts, limits: defaults.limits }, out, upstreams.into_list())
+        let mut limits = defaults.limits;
+        // A head is read before its route is known: as far as the most generous one lets it, and each looks again.
+        let targets = out.iter().flat_map(|site: &Site| &site.routes).map(|route| route.limits.uri_bytes);
+        limits.uri_bytes = targets.fold(limits.uri_bytes, usize::max);
+        (Defaults { timeouts: defaults.timeouts, limits }, out, upstreams.into_list())
     }
 
     fn site(
@@ -194,7 +198,8 @@ impl Checker<'_> {
         if let Found::Action(_, at) = owner.action {
             seen.add(PathPattern::Any, Matchers::default(), at);
         }
-        let mut routes = Vec::new();
+        // With room for the site's own action: a config may have very many of them.
+        let mut routes = Vec::with_capacity(table.list("routes").count() + 1);
         for node in table.list("routes") {
             let Some(table) = node.table() else { continue };
             let path = self.route_path(table, node.at);
