@@ -48,9 +48,9 @@ pub(super) fn list(out: &mut String, seen: &Seen, words: &Words) {
         let place = finding.place.as_ref().filter(|origin| origin.line > 0);
         let place = place
             .map_or_else(String::new, |origin| format!(" <small>{}:{}</small>", escape(&origin.file), origin.line));
-        let _ = write!(
+        let _ = writeln!(
             out,
-            "<li class=\"{class}\"><b>{word}</b> <code>{}</code> {says}{place}</li>\n",
+            "<li class=\"{class}\"><b>{word}</b> <code>{}</code> {says}{place}</li>",
             escape(&finding.about)
         );
     }

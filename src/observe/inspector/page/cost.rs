@@ -15,10 +15,10 @@ pub(super) fn section(out: &mut String, view: &View<'_>) {
     super::section(out, "cost", w.cost, w.cost_lead);
     let legs = || exchange.legs.iter().filter(|leg| leg.trips.is_some());
     let longest = legs().filter_map(|leg| cost::at_distance(leg, BEGIN)).max().unwrap_or(Duration::from_millis(1));
-    let _ = write!(
+    let _ = writeln!(
         out,
         "<div class=\"slider\" hidden><label for=\"rtt\">{}</label><input id=\"rtt\" type=\"range\" min=\"1\" max=\"200\" value=\"{BEGIN}\">\
-         <output for=\"rtt\" id=\"rtt-now\">{BEGIN} ms</output></div>\n<ul class=\"bars\">\n",
+         <output for=\"rtt\" id=\"rtt-now\">{BEGIN} ms</output></div>\n<ul class=\"bars\">",
         w.slider
     );
     for leg in legs() {
@@ -32,9 +32,9 @@ pub(super) fn section(out: &mut String, view: &View<'_>) {
     for distance in cost::DISTANCES {
         let _ = write!(out, "<th scope=\"col\">{} {distance} ms</th>", w.at);
     }
-    let _ = write!(
+    let _ = writeln!(
         out,
-        "<th scope=\"col\">{}</th><th scope=\"col\">{}</th></tr></thead><tbody>\n",
+        "<th scope=\"col\">{}</th><th scope=\"col\">{}</th></tr></thead><tbody>",
         w.wire_bytes, w.handshake_cpu
     );
     for leg in legs() {
@@ -50,7 +50,7 @@ pub(super) fn section(out: &mut String, view: &View<'_>) {
         }
         let bytes = cost::bytes(leg);
         let cpu = leg.handshake_cpu.map(table::milliseconds).unwrap_or_else(|| "0".into());
-        let _ = write!(out, "<td>{}</td><td>{cpu}</td></tr>\n", grouped(bytes.sent + bytes.received));
+        let _ = writeln!(out, "<td>{}</td><td>{cpu}</td></tr>", grouped(bytes.sent + bytes.received));
     }
     out.push_str("</tbody></table></div>\n<ul class=\"notes\">");
     for note in w.cost_notes {
@@ -67,11 +67,11 @@ fn bar(out: &mut String, view: &View<'_>, leg: &Leg, longest: Duration) {
     let width = time.as_secs_f64() * 100.0 / longest.as_secs_f64();
     let class = if leg.talk.is_none() { "c" } else { "s" };
     let dots = "\u{25cf}".repeat(trips as usize);
-    let _ = write!(
+    let _ = writeln!(
         out,
         "<li data-trips=\"{trips}\" data-here=\"{:.3}\"><span class=\"name\">{}</span><span class=\"dots\" aria-hidden=\"true\">{dots}</span>\
          <svg viewBox=\"0 0 100 10\" preserveAspectRatio=\"none\" aria-hidden=\"true\"><rect class=\"{class}\" width=\"{width:.1}\" height=\"10\"/></svg>\
-         <span class=\"value\">{}</span><span class=\"sr\">{trips} {}</span></li>\n",
+         <span class=\"value\">{}</span><span class=\"sr\">{trips} {}</span></li>",
         here.as_secs_f64() * 1000.0,
         column_name(w, leg.column),
         table::milliseconds(time),

@@ -13,7 +13,7 @@ pub(super) fn section(out: &mut String, view: &View<'_>) {
     let Ok(observed) = &view.observed else { return };
     super::section(out, "identity", w.identity, w.identity_lead);
     let Some(identity) = table::identity(&observed.comparison) else {
-        let _ = write!(out, "<p>{}</p></section>\n", w.no_identity);
+        let _ = writeln!(out, "<p>{}</p></section>", w.no_identity);
         return;
     };
     out.push_str("<div class=\"chain\">\n");
@@ -21,11 +21,11 @@ pub(super) fn section(out: &mut String, view: &View<'_>) {
         let names = if card.names.is_empty() { card.subject.clone() } else { card.names.join(", ") };
         let share = card.days_left.clamp(0, WHOLE) as f64 * 100.0 / WHOLE as f64;
         let class = if card.days_left < 14 { "short" } else { "" };
-        let _ = write!(
+        let _ = writeln!(
             out,
             "<article class=\"card cert\"><svg viewBox=\"0 0 36 36\" aria-hidden=\"true\"><circle cx=\"18\" cy=\"18\" r=\"15.9155\"/>\
              <circle class=\"left {class}\" cx=\"18\" cy=\"18\" r=\"15.9155\" stroke-dasharray=\"{share:.0} 100\"/>\
-             <text x=\"18\" y=\"22\">{}</text></svg><div><p class=\"note\">{}</p><h3>{}</h3><p>{} {}<br>{} {}, {} {}</p></div></article>\n",
+             <text x=\"18\" y=\"22\">{}</text></svg><div><p class=\"note\">{}</p><h3>{}</h3><p>{} {}<br>{} {}, {} {}</p></div></article>",
             card.days_left.clamp(-999, 9999),
             if index == 0 { w.leaf } else { w.issuer },
             escape(&names),
@@ -45,5 +45,5 @@ pub(super) fn section(out: &mut String, view: &View<'_>) {
         Ok(()) => ("good", w.accepted.to_string()),
         Err(why) => ("risk", format!("{} {}", w.refused, escape(why))),
     };
-    let _ = write!(out, "</div><p class=\"verdict {class}\"><b>{vouched}</b> {verdict}</p></section>\n");
+    let _ = writeln!(out, "</div><p class=\"verdict {class}\"><b>{vouched}</b> {verdict}</p></section>");
 }

@@ -14,19 +14,19 @@ pub(super) fn section(out: &mut String, view: &View<'_>) {
     for leg in [Column::Plain, Column::Tls13].into_iter().filter_map(|column| view.leg(column)) {
         one(out, view, leg);
     }
-    let _ = write!(out, "</div>\n<details><summary>{}</summary><div class=\"two\">\n", w.more_ladders);
+    let _ = writeln!(out, "</div>\n<details><summary>{}</summary><div class=\"two\">", w.more_ladders);
     for leg in [Column::Resumed, Column::Tls12, Column::Http2].into_iter().filter_map(|column| view.leg(column)) {
         one(out, view, leg);
     }
-    let _ = write!(out, "</div></details>\n<p class=\"note\">{}</p></section>\n", w.derived);
+    let _ = writeln!(out, "</div></details>\n<p class=\"note\">{}</p></section>", w.derived);
 }
 
 fn one(out: &mut String, view: &View<'_>, leg: &Leg) {
     let w = view.words;
     let trips = leg.trips.map_or_else(String::new, |trips| format!("{trips} {}", w.trips_unit));
-    let _ = write!(
+    let _ = writeln!(
         out,
-        "<article><h3>{} <small>{trips}</small></h3><div class=\"ends\" aria-hidden=\"true\"><b>{}</b><b>{}</b></div><ol class=\"ladder\">\n",
+        "<article><h3>{} <small>{trips}</small></h3><div class=\"ends\" aria-hidden=\"true\"><b>{}</b><b>{}</b></div><ol class=\"ladder\">",
         column_name(w, leg.column),
         w.client,
         w.proxy
@@ -42,9 +42,9 @@ fn one(out: &mut String, view: &View<'_>, leg: &Leg) {
         let items: Vec<String> = step.items.iter().map(|item| named(item, step.derived)).collect();
         let bytes =
             if step.bytes > 0 { format!(" <small>{} {}</small>", grouped(step.bytes), w.bytes) } else { String::new() };
-        let _ = write!(
+        let _ = writeln!(
             out,
-            "<li class=\"{way} {kind}\"><time>{}</time><p><span class=\"sr\">{from}: </span>{}{bytes}</p></li>\n",
+            "<li class=\"{way} {kind}\"><time>{}</time><p><span class=\"sr\">{from}: </span>{}{bytes}</p></li>",
             table::milliseconds(step.at),
             items.join(" ")
         );
@@ -55,7 +55,7 @@ fn one(out: &mut String, view: &View<'_>, leg: &Leg) {
         "server" => w.proxy,
         other => other,
     };
-    let _ = write!(out, "</ol><p class=\"note\">{} {holder}</p></article>\n", w.time_wait);
+    let _ = writeln!(out, "</ol><p class=\"note\">{} {holder}</p></article>", w.time_wait);
 }
 
 fn named(item: &ladder::Item, derived: bool) -> String {

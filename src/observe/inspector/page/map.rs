@@ -27,9 +27,9 @@ pub(super) fn section(out: &mut String, view: &View<'_>) {
     }
     out.push_str("</ul></div><div class=\"sites\">\n");
     for site in config.sites.iter().take(SITES) {
-        let _ = write!(
+        let _ = writeln!(
             out,
-            "<article class=\"card\"><h3>{}</h3><p class=\"note\">{}</p><ul class=\"routes\">\n",
+            "<article class=\"card\"><h3>{}</h3><p class=\"note\">{}</p><ul class=\"routes\">",
             escape(&site.host.to_string()),
             escape(&place(&site.origin))
         );

@@ -13,9 +13,9 @@ pub(super) fn section(out: &mut String, view: &View<'_>) {
     let w = view.words;
     super::section(out, "requests", w.requests, w.requests_lead);
     let (missed, hidden) = (view.missed, if view.missed == 0 { " hidden" } else { "" });
-    let _ = write!(out, "<p class=\"note\"{hidden}>{missed} {}</p>\n", w.missed);
+    let _ = writeln!(out, "<p class=\"note\"{hidden}>{missed} {}</p>", w.missed);
     let none = if view.ring.last() == 0 { "" } else { " hidden" };
-    let _ = write!(out, "<p id=\"none\"{none}>{}</p>\n<ol id=\"list\" class=\"requests\">\n", w.none_yet);
+    let _ = writeln!(out, "<p id=\"none\"{none}>{}</p>\n<ol id=\"list\" class=\"requests\">", w.none_yet);
     for kept in view.ring.newest().take(SHOWN) {
         *out += &request(w, kept);
     }
@@ -38,10 +38,10 @@ pub(in super::super) fn request(w: &Words, kept: &Piece) -> String {
         None => (w.plain, "c"),
     };
     let target: String = entry.target.chars().take(200).collect();
-    let _ = write!(
+    let _ = writeln!(
         out,
         "<li id=\"r{}\"><details><summary><time>{}</time><b class=\"st s{class}\">{}</b><span class=\"what\"><b>{}</b> {}<wbr>{}{own}</span>\
-         <span class=\"tag {wire_class}\">{wire}</span><span class=\"tag\">{}</span><span class=\"dur\">{}</span></summary>\n",
+         <span class=\"tag {wire_class}\">{wire}</span><span class=\"tag\">{}</span><span class=\"dur\">{}</span></summary>",
         kept.number,
         clock(entry),
         entry.status,
@@ -164,10 +164,10 @@ fn rows<'a>(before: &'a Head, after: &'a Head) -> Vec<Row<'a>> {
 }
 
 fn diff(out: &mut String, w: &Words, caption: &str, titles: [&str; 2], before: &Head, after: &Head) {
-    let _ = write!(
+    let _ = writeln!(
         out,
         "<table class=\"diff\"><caption>{caption}</caption><thead><tr><th scope=\"col\">{}</th><th scope=\"col\">{}</th><th scope=\"col\">{}</th></tr></thead><tbody>\n\
-         <tr class=\"start\"><th scope=\"row\"></th><td>{}</td><td>{}</td></tr>\n",
+         <tr class=\"start\"><th scope=\"row\"></th><td>{}</td><td>{}</td></tr>",
         w.field,
         titles[0],
         titles[1],
@@ -183,9 +183,9 @@ fn diff(out: &mut String, w: &Words, caption: &str, titles: [&str; 2], before: &
         };
         let hint = w.field_hint(row.name).map_or_else(String::new, |hint| format!("<small>{hint}</small>"));
         let word = if word.is_empty() { String::new() } else { format!(" <em>{word}</em>") };
-        let _ = write!(
+        let _ = writeln!(
             out,
-            "<tr class=\"{class}\"><th scope=\"row\">{}{word}{hint}</th><td>{}</td><td>{}</td></tr>\n",
+            "<tr class=\"{class}\"><th scope=\"row\">{}{word}{hint}</th><td>{}</td><td>{}</td></tr>",
             escape(row.name),
             escape(row.before),
             escape(row.after)

@@ -17,9 +17,9 @@ pub(super) fn section(out: &mut String, view: &View<'_>) {
     let w = view.words;
     super::section(out, "wires", w.wires, w.wires_lead);
     if let (Some(host), Some(exchange)) = (view.host, view.exchange()) {
-        let _ = write!(
+        let _ = writeln!(
             out,
-            "<p class=\"asked\"><code>{} {}{}</code> <a class=\"button\" href=\"/?site={}&amp;lang={}&amp;again=1\">{}</a></p>\n",
+            "<p class=\"asked\"><code>{} {}{}</code> <a class=\"button\" href=\"/?site={}&amp;lang={}&amp;again=1\">{}</a></p>",
             exchange.request.method,
             escape(host),
             escape(&exchange.request.target),
@@ -53,9 +53,9 @@ fn plain(out: &mut String, view: &View<'_>, leg: &Leg) {
     }
     let request = String::from_utf8_lossy(cut(&leg.wire.sent)).into_owned();
     let answer = String::from_utf8_lossy(cut(&leg.wire.received)).into_owned();
-    let _ = write!(
+    let _ = writeln!(
         out,
-        "<pre class=\"wire\" tabindex=\"0\"><span class=\"way\">\u{2192}</span>{}\n<span class=\"way\">\u{2190}</span>{}</pre></article>\n",
+        "<pre class=\"wire\" tabindex=\"0\"><span class=\"way\">\u{2192}</span>{}\n<span class=\"way\">\u{2190}</span>{}</pre></article>",
         marked(&request),
         marked(&answer)
     );
@@ -91,7 +91,7 @@ fn marked(message: &str) -> String {
     }
     if !body.is_empty() {
         let body: String = body.chars().map(|c| if c.is_control() && c != '\n' { '\u{b7}' } else { c }).collect();
-        let _ = write!(out, "\n<mark>{}</mark>\n", escape(&body));
+        let _ = writeln!(out, "\n<mark>{}</mark>", escape(&body));
     }
     out
 }
@@ -107,10 +107,10 @@ fn sealed(out: &mut String, view: &View<'_>, leg: &Leg) {
     }
     if let Some(hello) = leg.talk.as_ref().and_then(|talk| talk.client_hello.as_ref()) {
         let versions: Vec<String> = hello.versions.iter().map(|version| version_name(*version)).collect();
-        let _ = write!(
+        let _ = writeln!(
             out,
             "<p class=\"note\">{}</p><dl class=\"facts\"><dt>{}</dt><dd><mark>{}</mark></dd><dt>{}</dt><dd><mark>{}</mark></dd>\
-             <dt>{}</dt><dd>{}</dd><dt>{}</dt><dd>{} \u{2192} {} \u{2190} ({records})</dd></dl>\n",
+             <dt>{}</dt><dd>{}</dd><dt>{}</dt><dd>{} \u{2192} {} \u{2190} ({records})</dd></dl>",
             w.in_clear,
             w.clear_name,
             escape(hello.server_name.as_deref().unwrap_or("-")),
@@ -123,9 +123,9 @@ fn sealed(out: &mut String, view: &View<'_>, leg: &Leg) {
             grouped(leg.wire.received_total),
         );
     }
-    let _ = write!(
+    let _ = writeln!(
         out,
-        "<p class=\"note\">{}</p><pre class=\"wire noise\" tabindex=\"0\"><span class=\"way\">\u{2192}</span>{}\n\n<span class=\"way\">\u{2190}</span>{}</pre></article>\n",
+        "<p class=\"note\">{}</p><pre class=\"wire noise\" tabindex=\"0\"><span class=\"way\">\u{2192}</span>{}\n\n<span class=\"way\">\u{2190}</span>{}</pre></article>",
         w.same_request,
         noise(leg, Way::Sent),
         noise(leg, Way::Received)
@@ -154,9 +154,9 @@ fn behind(out: &mut String, view: &View<'_>) {
     card(out, "behind", &format!("{} \u{2192} {server}", w.behind), w.behind_lead);
     match entry.and_then(|entry| entry.forwarded.as_ref()) {
         Some(head) => {
-            let _ = write!(
+            let _ = writeln!(
                 out,
-                "<pre class=\"wire\" tabindex=\"0\"><span class=\"way\">\u{2192}</span>{}\n",
+                "<pre class=\"wire\" tabindex=\"0\"><span class=\"way\">\u{2192}</span>{}",
                 escape(&head.start)
             );
             for (name, value) in &head.fields {
@@ -175,17 +175,17 @@ fn behind(out: &mut String, view: &View<'_>) {
 }
 
 fn card(out: &mut String, class: &str, title: &str, lead: &str) {
-    let _ = write!(out, "<article class=\"card {class}\"><h3>{}</h3><p>{lead}</p>\n", escape(title));
+    let _ = writeln!(out, "<article class=\"card {class}\"><h3>{}</h3><p>{lead}</p>", escape(title));
 }
 
 /// How much of what is meant for the two ends can be read on the way.
 fn meter(out: &mut String, view: &View<'_>, clear: u64, total: u64) {
     let w = view.words;
     let share = if total == 0 { 0.0 } else { clear as f64 * 100.0 / total as f64 };
-    let _ = write!(
+    let _ = writeln!(
         out,
         "<svg class=\"meter\" viewBox=\"0 0 100 6\" preserveAspectRatio=\"none\" aria-hidden=\"true\"><rect class=\"s\" width=\"100\" height=\"6\"/>\
-         <rect class=\"c\" width=\"{share:.1}\" height=\"6\"/></svg><p class=\"count\"><b>{}</b> {} {} {}</p>\n",
+         <rect class=\"c\" width=\"{share:.1}\" height=\"6\"/></svg><p class=\"count\"><b>{}</b> {} {} {}</p>",
         grouped(clear),
         w.of,
         grouped(total),
