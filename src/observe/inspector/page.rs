@@ -71,11 +71,11 @@ pub(super) fn page(view: &View<'_>) -> String {
     let mut out = String::with_capacity(64 << 10);
     head(&mut out, w, w.title);
     // Writing into a String cannot fail, here and in all of this folder.
-    let _ = write!(
+    let _ = writeln!(
         out,
         "<body data-last=\"{}\" data-lang=\"{}\"><a class=\"skip\" href=\"#requests\">{}</a>\n<header><div class=\"brand\">\
          <b>vestibule</b> <span id=\"live\" class=\"still\" role=\"status\" data-live=\"{}\">{}</span>\
-         <a class=\"lang\" lang=\"{}\" href=\"/?lang={}\">{}</a></div>\n<h1>{}</h1>\n<p class=\"lead\">{}</p>\n",
+         <a class=\"lang\" lang=\"{}\" href=\"/?lang={}\">{}</a></div>\n<h1>{}</h1>\n<p class=\"lead\">{}</p>",
         view.ring.last(),
         w.lang,
         w.skip,
@@ -111,9 +111,9 @@ pub(super) fn page(view: &View<'_>) -> String {
     map::section(&mut out, view);
     section(&mut out, "posture", w.posture, w.posture_lead);
     posture::list(&mut out, view.seen, view.words);
-    let _ = write!(
+    let _ = writeln!(
         out,
-        "</section>\n</main>\n<footer><p>{}</p></footer>\n<script>{SCRIPT}</script>\n</body>\n</html>\n",
+        "</section>\n</main>\n<footer><p>{}</p></footer>\n<script>{SCRIPT}</script>\n</body>\n</html>",
         w.footer
     );
     out
@@ -128,20 +128,20 @@ pub(super) fn welcome(words: &Words) -> String {
 }
 
 fn head(out: &mut String, words: &Words, title: &str) {
-    let _ = write!(
+    let _ = writeln!(
         out,
         "<!doctype html>\n<html lang=\"{}\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
          content=\"width=device-width,initial-scale=1\"><meta name=\"color-scheme\" content=\"light dark\">\
-         <link rel=\"icon\" href=\"data:,\"><title>vestibule: {title}</title>\n<style>{STYLE}</style></head>\n",
+         <link rel=\"icon\" href=\"data:,\"><title>vestibule: {title}</title>\n<style>{STYLE}</style></head>",
         words.lang
     );
 }
 
 /// Opens a section with its heading and one line of text.
 fn section(out: &mut String, id: &str, title: &str, lead: &str) {
-    let _ = write!(
+    let _ = writeln!(
         out,
-        "<section id=\"{id}\" aria-labelledby=\"{id}-title\"><h2 id=\"{id}-title\">{title}</h2>\n<p class=\"lead\">{lead}</p>\n"
+        "<section id=\"{id}\" aria-labelledby=\"{id}-title\"><h2 id=\"{id}-title\">{title}</h2>\n<p class=\"lead\">{lead}</p>"
     );
 }
 

@@ -15,10 +15,10 @@ pub(super) fn section(out: &mut String, view: &View<'_>) {
     super::section(out, "cost", w.cost, w.cost_lead);
     let legs = || exchange.legs.iter().filter(|leg| leg.trips.is_some());
     let longest = legs().filter_map(|leg| cost::at_distance(leg, BEGIN)).max().unwrap_or(Duration::from_millis(1));
-    let _ = write!(
+    let _ = writeln!(
         out,
         "<div class=\"slider\" hidden><label for=\"rtt\">{}</label><input id=\"rtt\" type=\"range\" min=\"1\" max=\"200\" value=\"{BEGIN}\">\
-         <output for=\"rtt\" id=\"rtt-now\">{BEGIN} ms</output></div>\n<ul class=\"bars\">\n",
+         <output for=\"rtt\" id=\"rtt-now\">{BEGIN} ms</output></div>\n<ul class=\"bars\">",
         w.slider
     );
     for leg in legs() {

@@ -14,11 +14,11 @@ pub(super) fn section(out: &mut String, view: &View<'_>) {
     for leg in [Column::Plain, Column::Tls13].into_iter().filter_map(|column| view.leg(column)) {
         one(out, view, leg);
     }
-    let _ = write!(out, "</div>\n<details><summary>{}</summary><div class=\"two\">\n", w.more_ladders);
+    let _ = writeln!(out, "</div>\n<details><summary>{}</summary><div class=\"two\">", w.more_ladders);
     for leg in [Column::Resumed, Column::Tls12, Column::Http2].into_iter().filter_map(|column| view.leg(column)) {
         one(out, view, leg);
     }
-    let _ = write!(out, "</div></details>\n<p class=\"note\">{}</p></section>\n", w.derived);
+    let _ = writeln!(out, "</div></details>\n<p class=\"note\">{}</p></section>", w.derived);
 }
 
 fn one(out: &mut String, view: &View<'_>, leg: &Leg) {

@@ -15,7 +15,7 @@ pub(super) fn section(out: &mut String, view: &View<'_>) {
     let (missed, hidden) = (view.missed, if view.missed == 0 { " hidden" } else { "" });
     let _ = writeln!(out, "<p class=\"note\"{hidden}>{missed} {}</p>", w.missed);
     let none = if view.ring.last() == 0 { "" } else { " hidden" };
-    let _ = write!(out, "<p id=\"none\"{none}>{}</p>\n<ol id=\"list\" class=\"requests\">\n", w.none_yet);
+    let _ = writeln!(out, "<p id=\"none\"{none}>{}</p>\n<ol id=\"list\" class=\"requests\">", w.none_yet);
     for kept in view.ring.newest().take(SHOWN) {
         *out += &request(w, kept);
     }
@@ -164,10 +164,10 @@ fn rows<'a>(before: &'a Head, after: &'a Head) -> Vec<Row<'a>> {
 }
 
 fn diff(out: &mut String, w: &Words, caption: &str, titles: [&str; 2], before: &Head, after: &Head) {
-    let _ = write!(
+    let _ = writeln!(
         out,
         "<table class=\"diff\"><caption>{caption}</caption><thead><tr><th scope=\"col\">{}</th><th scope=\"col\">{}</th><th scope=\"col\">{}</th></tr></thead><tbody>\n\
-         <tr class=\"start\"><th scope=\"row\"></th><td>{}</td><td>{}</td></tr>\n",
+         <tr class=\"start\"><th scope=\"row\"></th><td>{}</td><td>{}</td></tr>",
         w.field,
         titles[0],
         titles[1],

@@ -53,9 +53,9 @@ fn plain(out: &mut String, view: &View<'_>, leg: &Leg) {
     }
     let request = String::from_utf8_lossy(cut(&leg.wire.sent)).into_owned();
     let answer = String::from_utf8_lossy(cut(&leg.wire.received)).into_owned();
-    let _ = write!(
+    let _ = writeln!(
         out,
-        "<pre class=\"wire\" tabindex=\"0\"><span class=\"way\">\u{2192}</span>{}\n<span class=\"way\">\u{2190}</span>{}</pre></article>\n",
+        "<pre class=\"wire\" tabindex=\"0\"><span class=\"way\">\u{2192}</span>{}\n<span class=\"way\">\u{2190}</span>{}</pre></article>",
         marked(&request),
         marked(&answer)
     );
@@ -91,7 +91,7 @@ fn marked(message: &str) -> String {
     }
     if !body.is_empty() {
         let body: String = body.chars().map(|c| if c.is_control() && c != '\n' { '\u{b7}' } else { c }).collect();
-        let _ = write!(out, "\n<mark>{}</mark>\n", escape(&body));
+        let _ = writeln!(out, "\n<mark>{}</mark>", escape(&body));
     }
     out
 }
@@ -123,9 +123,9 @@ fn sealed(out: &mut String, view: &View<'_>, leg: &Leg) {
             grouped(leg.wire.received_total),
         );
     }
-    let _ = write!(
+    let _ = writeln!(
         out,
-        "<p class=\"note\">{}</p><pre class=\"wire noise\" tabindex=\"0\"><span class=\"way\">\u{2192}</span>{}\n\n<span class=\"way\">\u{2190}</span>{}</pre></article>\n",
+        "<p class=\"note\">{}</p><pre class=\"wire noise\" tabindex=\"0\"><span class=\"way\">\u{2192}</span>{}\n\n<span class=\"way\">\u{2190}</span>{}</pre></article>",
         w.same_request,
         noise(leg, Way::Sent),
         noise(leg, Way::Received)
