@@ -5,6 +5,7 @@
 use std::future::Future;
 use std::hint::black_box;
 use std::path::Path;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use vestibule::http::ConnInfo;
 use vestibule::http::headers::prepare_request;
 use vestibule::message::{Fields, Framing, RequestHead};
 use vestibule::route::{Asked, From, Router};
-use vestibule::upstream::Cluster;
+use vestibule::upstream::{Choice, Cluster, Shared};
 
 const LIMITS: Limits = Limits { bytes: 32 << 10, fields: 100, target: 16 << 10 };
 
@@ -153,7 +154,10 @@ fn pick(criterion: &mut Criterion) {
             "[sites.\"a.test\"]\nupstream = \"app\"\n[upstreams.app]\nbalance = \"{balance}\"\nservers = [{}]\n",
             servers.join(", ")
         ));
-        let cluster = Cluster::new(&config.upstreams[0], None, None);
+        let cluster = {
+            let shared = Arc::new(Shared::new(&config.upstreams[0], None));
+            Cluster::new(&config.upstreams[0], None, None, shared)
+        };
         group.bench_function(balance, |bencher| bencher.iter(|| take(&cluster)));
     }
     group.finish();
@@ -161,7 +165,7 @@ fn pick(criterion: &mut Criterion) {
 
 /// Without `max_requests` a server is taken at once.
 fn take(cluster: &Cluster) {
-    let taking = std::pin::pin!(cluster.take(black_box(&[])));
+    let taking = std::pin::pin!(cluster.take(black_box(&[]), Choice::default()));
     let taken = taking.poll(&mut Context::from_waker(Waker::noop()));
     assert!(matches!(black_box(taken), Poll::Ready(Ok(_))));
 }

@@ -39,6 +39,7 @@ pub enum Why {
     AuthBusy,
     LimitRate,
     TlsSniMismatch,
+    TlsClientCert,
     TlsPlainHttp,
     ProxyHeaderMissing,
     ProxyHeaderMalformed,
@@ -141,7 +142,9 @@ table! {
     LimitRate "limit.rate" 429 Client "connection_limit_reached"
         "Too many requests." "Wait as long as Retry-After says, or raise rate_limit of the site or route.";
     TlsSniMismatch "tls.sni_mismatch" 421 Client "http_request_denied"
-        "The Host is served with another certificate than the one of this connection." "Open a new connection for this host (RFC 9110 section 15.5.20).";
+        "The Host is served with another certificate than the one of this connection, or asks clients for another one." "Open a new connection for this host (RFC 9110 section 15.5.20).";
+    TlsClientCert "tls.client_cert" 403 Client "http_request_denied"
+        "The site wants a client certificate, and this connection can show none." "Use https:// with a certificate that a root of tls.client_auth.ca has signed.";
     TlsPlainHttp "tls.plain_http" 400 Client "http_request_error"
         "Plain HTTP was sent to the TLS port: use https:// with it." "Correct the address, or send plain HTTP to the port of listeners.http.";
     ProxyHeaderMissing "proxy_protocol.missing" 400 Client "http_request_error"

@@ -7,14 +7,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::config::diagnostics::{Diagnostic, Severity};
-use crate::config::{Config, SiteTls, Upstream};
+use crate::config::{ClientAuthMode, Config, SiteTls, Upstream};
 use crate::filter::door::HttpsDoor;
 use crate::filter::error_pages::{Fallback, Pages};
 use crate::filter::{self, Chain, Chains};
 use crate::inspect::Recorder;
+use crate::metrics::Metrics;
 use crate::route::Router;
 use crate::tls::{CertStore, Challenges, ClientTls, DevAuthority, Managed, Roots, is_local};
-use crate::upstream::{Cluster, Gate};
+use crate::upstream::{Cluster, Gate, Seal, Shared, Watched};
 
 /// What all workers share.
 #[derive(Debug)]
@@ -38,8 +39,14 @@ pub struct Snapshot {
     pub fallback: Fallback,
     /// Where the demonstration's backend listens, when a site uses it.
     pub builtin: Option<SocketAddr>,
+    /// What requests are counted in, where `[metrics]` is there.
+    pub metrics: Option<Arc<Metrics>>,
     /// Of each upstream: the places of `max_requests`.
     pub gates: Vec<Option<Arc<Gate>>>,
+    /// Of each upstream: what all workers know of its servers.
+    pub shared: Vec<Arc<Shared>>,
+    /// Seals the cookies of `sticky`, where an upstream has it.
+    pub seal: Option<Arc<Seal>>,
     /// Where the inspector is on: where requests are told to it.
     pub recorder: Option<Arc<Recorder>>,
 }
@@ -63,6 +70,15 @@ impl Snapshot {
         };
         let (mut snapshot, others) = Snapshot::with_certificates(config, certs, bound, builtin);
         problems.extend(others);
+        if let Some(upstream) = snapshot.config.upstreams.iter().find(|upstream| upstream.sticky.is_some()) {
+            match Seal::open() {
+                Ok(seal) => snapshot.seal = Some(Arc::new(seal)),
+                Err(why) => {
+                    let problem = Diagnostic::error("sticky", format!("cookies cannot be sealed: {why}"));
+                    problems.push(problem.at(&upstream.origin));
+                }
+            }
+        }
         if problems.iter().any(|problem| problem.severity == Severity::Error) {
             return Err(problems);
         }
@@ -93,6 +109,7 @@ impl Snapshot {
             upstream.max_requests.map(|limits| Arc::new(Gate::new(limits, upstream.servers.len())))
         };
         let gates = config.upstreams.iter().map(gate).collect();
+        let shared = config.upstreams.iter().map(|upstream| Arc::new(Shared::new(upstream, None))).collect();
         let recorder = Recorder::build(&config).map(Arc::new);
         let challenges = certs.as_ref().and_then(|certs| certs.challenges().cloned());
         let warnings = Vec::new();
@@ -106,16 +123,47 @@ impl Snapshot {
             chains,
             fallback,
             builtin,
+            metrics: None,
             gates,
+            shared,
+            seal: None,
             recorder,
             config,
         };
         (snapshot, problems)
     }
 
+    /// What the keeper of servers looks after.
+    pub fn watched(&self) -> Vec<Watched> {
+        let upstreams = self.config.upstreams.iter().zip(&self.upstream_tls).zip(&self.shared);
+        let watched = |((upstream, tls), shared): ((&Upstream, &Option<ClientTls>), &Arc<Shared>)| Watched {
+            upstream: upstream.clone(),
+            tls: tls.clone(),
+            shared: shared.clone(),
+        };
+        upstreams.map(watched).collect()
+    }
+
     /// The filters of a route.
     pub fn chain(&self, site: usize, route: usize) -> Option<&Chain> {
         self.chains.get(site)?.get(route)?.as_deref()
+    }
+
+    /// Nobody comes to this site without a client certificate, whatever the door.
+    pub fn requires_client_cert(&self, site: usize) -> bool {
+        match &self.certs {
+            Some(certs) => certs.requires_client_cert(site),
+            None => {
+                let auth = self.config.sites.get(site).and_then(|site| site.client_auth.as_ref());
+                auth.is_some_and(|auth| auth.mode == ClientAuthMode::Require)
+            }
+        }
+    }
+
+    /// Counts for so many workers, where the config wants it. Counters of what was there before go on.
+    pub fn count(&mut self, before: Option<&Snapshot>, workers: usize) {
+        let before = before.and_then(|before| before.metrics.as_deref());
+        self.metrics = self.config.metrics.map(|_| Arc::new(Metrics::new(&self.config, before, workers)));
     }
 
     /// What browsers are shown for an error on a route, or on a site or host where none was met.
@@ -126,12 +174,23 @@ impl Snapshot {
         }
     }
 
-    /// Upstreams that are the same as in the last generation keep its places: requests of both count.
+    /// Keeps what the last generation knows: the health of servers, where their names lead, the counts of limits, and the
+    /// places of upstreams that are the same, since requests of both count.
     pub fn inherit(&mut self, before: &Snapshot) {
+        filter::keep_counts((&self.config.sites, &mut self.chains), (&before.config.sites, &before.chains));
+        if self.seal.is_some() && before.seal.is_some() {
+            self.seal.clone_from(&before.seal);
+        }
         if let (Some(recorder), Some(before)) = (&mut self.recorder, &before.recorder)
             && let Some(recorder) = Arc::get_mut(recorder)
         {
             recorder.inherit(before);
+        }
+        for (upstream, shared) in self.config.upstreams.iter().zip(&mut self.shared) {
+            let mut old = before.config.upstreams.iter().zip(&before.shared);
+            let same = old.find(|(old, _)| old.name == upstream.name);
+            let same = same.map(|(old, shared)| (old, &**shared));
+            *shared = Arc::new(Shared::new(upstream, same));
         }
         for (upstream, gate) in self.config.upstreams.iter().zip(&mut self.gates) {
             let mut old = before.config.upstreams.iter().zip(&before.gates);
@@ -198,10 +257,13 @@ pub struct View {
 impl View {
     pub fn new(snapshot: Arc<Snapshot>) -> View {
         let router = Router::new(&snapshot.config.sites);
-        let upstreams = snapshot.config.upstreams.iter().zip(&snapshot.upstream_tls).zip(&snapshot.gates);
+        let upstreams = snapshot.config.upstreams.iter().zip(&snapshot.upstream_tls).zip(&snapshot.shared);
         let clusters = upstreams
-            .map(|((upstream, tls), gate)| {
-                Cluster::new(upstream, tls.as_ref(), snapshot.builtin).with_gate(gate.clone())
+            .zip(&snapshot.gates)
+            .map(|(((upstream, tls), shared), gate)| {
+                Cluster::new(upstream, tls.as_ref(), snapshot.builtin, shared.clone())
+                    .with_gate(gate.clone())
+                    .with_seal(snapshot.seal.clone())
             })
             .collect();
         View { snapshot, router, clusters }

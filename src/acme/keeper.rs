@@ -138,6 +138,7 @@ impl Keeper {
             }
             Ok(served) => {
                 self.passing = 0;
+                self.cert.note_order(true);
                 let days = (served.facts.not_after - now()) / 86_400;
                 tracing::info!(
                     "acme: new certificate for {} from {} in {:.1} s, valid for {days} days",
@@ -196,6 +197,7 @@ impl Keeper {
 
     /// Notes a failure, says it, and says how long to wait.
     fn failed(&mut self, names: &[String], mut notes: Notes, failure: &Failure) -> Duration {
+        self.cert.note_order(false);
         let random = fastrand::f64();
         let wait = match failure.kind {
             Kind::Passing => {

@@ -65,7 +65,8 @@ pub fn dial(config: &Config) -> Vec<Diagnostic> {
 
 fn one(address: &UpstreamAddress) -> Option<Diagnostic> {
     match address {
-        UpstreamAddress::Builtin => None,
+        // Where SRV records lead is known to a proxy that runs.
+        UpstreamAddress::Builtin | UpstreamAddress::Srv(_) => None,
         UpstreamAddress::Unix(path) => match UnixStream::connect(path) {
             Ok(_) => None,
             Err(error) => Some(unreachable(address, &error)),

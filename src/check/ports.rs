@@ -7,9 +7,7 @@ use crate::server::{self, StartError};
 
 /// Tries every listener. A port that a vestibule holds is free for the one that takes over.
 pub fn ports(config: &Config) -> Vec<Diagnostic> {
-    let mut alone = config.clone();
-    alone.server.workers = Some(1);
-    match server::bind(&alone) {
+    match server::try_ports(config) {
         Ok(_) => Vec::new(),
         Err(StartError::Bind(errors)) => errors.iter().filter_map(|error| problem(config, error)).collect(),
         Err(_) => Vec::new(),

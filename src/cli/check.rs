@@ -40,6 +40,8 @@ pub(super) fn main(arguments: &Arguments, color: bool) -> anyhow::Result<ExitCod
             return Ok(report::problems(&problems, color));
         }
     };
+    // Only the tests ask where a value stands.
+    let values = if config.tests.is_empty() { config::Values::default() } else { values };
     let mut problems = warnings;
     let certs = check::certificates(&config, &mut problems);
     problems.extend(check::lint(&config));

@@ -13,13 +13,17 @@ use clap::ColorChoice;
 
 use super::{ConfigFile, report};
 use crate::observe::render::{self, Style};
+use crate::observe::topics::{self, Topic};
 use crate::observe::{compare, html, json, pcapng};
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// A URL of the running proxy, or HOST=TARGET: doors of its own on loopback, for an app on a port or host:port
-    #[arg(value_name = "URL|HOST=TARGET")]
-    what: String,
+    #[arg(value_name = "URL|HOST=TARGET", required_unless_present = "topic")]
+    what: Option<String>,
+    /// Show one thing of HTTP, on doors of its own with the built-in backend
+    #[arg(long, value_name = "TOPIC", conflicts_with_all = ["what", "method", "headers", "data", "pcap"])]
+    topic: Option<Topic>,
     /// Send this method only (default: a GET and a POST)
     #[arg(short = 'X', long, value_name = "METHOD")]
     method: Option<String>,
@@ -55,7 +59,10 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn main(arguments: &Arguments, choice: ColorChoice, color: bool) -> anyhow::Result<ExitCode> {
-    let target = request::Target::parse(&arguments.what)?;
+    if let Some(topic) = arguments.topic {
+        return lesson(topic, arguments, choice, color);
+    }
+    let target = request::Target::parse(arguments.what.as_deref().unwrap_or_default())?;
     let found = match &target.backend {
         Some(backend) => doors::open(&target.host, backend, color)?,
         None => doors::find(arguments, &target, color)?,
@@ -83,6 +90,22 @@ pub(super) fn main(arguments: &Arguments, choice: ColorChoice, color: bool) -> a
     }
     let answered = comparison.exchanges.iter().flat_map(|exchange| &exchange.legs).any(|leg| leg.answer.is_some());
     Ok(if answered { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// One topic, on doors of its own.
+fn lesson(topic: Topic, arguments: &Arguments, choice: ColorChoice, color: bool) -> anyhow::Result<ExitCode> {
+    let (doors, _) = match doors::for_topics(color)? {
+        Ok(found) => found,
+        Err(code) => return Ok(code),
+    };
+    let lesson = topics::run(topic, doors, doors::TOPIC_HOST).map_err(anyhow::Error::msg)?;
+    if let Some(file) = &arguments.html {
+        std::fs::write(file, topics::page(&lesson)).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    let text =
+        if arguments.json { format!("{:#}\n", topics::json(&lesson)) } else { topics::text(&lesson, style(choice)) };
+    report::data(&text);
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The width of the terminal and whether it takes colour; 80 columns for a pipe.

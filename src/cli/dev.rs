@@ -10,6 +10,9 @@ use super::{inspector, report};
 use crate::config;
 use crate::tls;
 
+/// A request waits this long for a backend that is being started again.
+const HOLD: Duration = Duration::from_secs(10);
+
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// A port or host:port; NAME=TARGET for several, each at https://NAME.FOLDER.localhost
@@ -38,6 +41,7 @@ pub(super) fn main(arguments: &Arguments, began: Instant, color: bool) -> anyhow
         Ok(loaded) => loaded,
         Err(problems) => return Ok(report::problems(&problems, color)),
     };
+    loaded.config.upstreams.iter_mut().for_each(|upstream| upstream.hold = Some(HOLD));
     report::start_log(&loaded.config, color);
     let with = |ports: Ports| Ports {
         http: arguments.http.unwrap_or(ports.http),
@@ -68,7 +72,7 @@ pub(super) fn main(arguments: &Arguments, began: Instant, color: bool) -> anyhow
         }
         page.start(snapshot);
         if let Some(root) = root {
-            eprintln!("  trust   browsers warn until they trust {}", root.display());
+            eprintln!("  trust   browsers warn until they trust {}: once, vestibule trust", root.display());
         }
         eprintln!("ready in {:.3} s. Ctrl-C stops.", began.elapsed().as_secs_f64());
     });

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::process::ExitCode;
 
-use super::{CONFIG, ConfigFile, find, report};
+use super::{CONFIG, ConfigFile, admin, find, report};
 use crate::config::{self, Loaded};
 use crate::explain::{self, Question};
 use crate::tls::{Access, CertStore, DevAuthority, Managed};
@@ -19,6 +19,9 @@ pub(super) struct Arguments {
     /// The address of the client
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     from: IpAddr,
+    /// Ask the running proxy: what it serves now, whatever the file says
+    #[arg(long)]
+    live: bool,
     /// Print a JSON object on stdout
     #[arg(long)]
     json: bool,
@@ -37,6 +40,9 @@ pub(super) fn main(arguments: &Arguments, color: bool) -> anyhow::Result<ExitCod
         question.header(header).map_err(anyhow::Error::msg)?;
     }
     question.from = arguments.from;
+    if arguments.live {
+        return live(arguments, &question);
+    }
     let source = find::find(&arguments.file).ok_or_else(find::none_found)?;
     let Loaded { config, warnings: _, sources, values } = match find::load(&source) {
         Ok(loaded) => loaded,
@@ -61,4 +67,31 @@ pub(super) fn main(arguments: &Arguments, color: bool) -> anyhow::Result<ExitCod
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn live(arguments: &Arguments, question: &Question) -> anyhow::Result<ExitCode> {
+    let mut target = format!("/explain?method={}&url={}", escape(&question.method), escape(&question.url()));
+    target += &format!("&from={}", question.from);
+    for (name, value) in &question.headers {
+        target += &format!("&header={}", escape(&format!("{name}: {value}")));
+    }
+    if arguments.json {
+        target += "&json";
+    }
+    let (status, text) = admin::ask(&arguments.file, "GET", &target)?;
+    if status == 200 {
+        report::data(&text);
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprint!("error: {text}");
+    Ok(ExitCode::from(CONFIG))
+}
+
+/// A text as the value of a query parameter.
+fn escape(text: &str) -> String {
+    let byte = |byte: u8| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    };
+    text.bytes().map(byte).collect()
 }

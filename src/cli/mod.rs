@@ -8,6 +8,7 @@ mod compare;
 mod config;
 mod demo;
 mod dev;
+mod doctor;
 mod explain;
 mod find;
 mod health;
@@ -20,6 +21,7 @@ mod report;
 mod run;
 mod schema;
 mod status;
+mod trust;
 mod why;
 
 use std::io::IsTerminal;
@@ -111,15 +113,28 @@ enum Command {
     /// The same request through both doors, side by side: what HTTPS hides, proves and costs
     #[command(after_help = "Examples:\n  vestibule compare https://localhost/\n  \
         vestibule compare app.localhost=3000          nothing has to run but the app\n  \
-        vestibule compare https://localhost/ --pcap talk.pcapng --html talk.html")]
+        vestibule compare https://localhost/ --pcap talk.pcapng --html talk.html\n  \
+        vestibule compare --topic redirects")]
     Compare(compare::Arguments),
     /// Exit 0 when the running proxy is ready
     #[command(after_help = "Examples:\n  vestibule health\n  vestibule health --config app.toml\n  \
         vestibule health && echo ready")]
     Health(ConfigFile),
+    /// Put the development root into the system's and the browsers' stores; it shows what it will write, and asks
+    #[command(after_help = "Examples:\n  vestibule trust\n  vestibule trust --yes\n  \
+        vestibule trust --config app.toml")]
+    Trust(trust::Arguments),
+    /// Take the development root out of every store, and check that it is gone
+    #[command(after_help = "Examples:\n  vestibule untrust\n  vestibule untrust --yes\n  \
+        vestibule untrust --delete-root       the next start makes a new root")]
+    Untrust(trust::Untrust),
+    /// Why a browser may warn: root, stores, names, ports, and the command that mends it
+    #[command(after_help = "Examples:\n  vestibule doctor\n  vestibule doctor --config app.toml\n  \
+        vestibule doctor || vestibule trust")]
+    Doctor(doctor::Arguments),
     /// The development CA's root certificate
     #[command(after_help = "Examples:\n  vestibule ca path\n  vestibule ca print > root.crt\n  \
-        curl --cacert \"$(vestibule ca path)\" https://localhost/")]
+        curl --cacert \"$(vestibule ca path)\" https://localhost/\n  eval \"$(vestibule ca env)\"")]
     Ca(ca::Arguments),
     /// The certificates of a config: where they are from, how long they last, when they are renewed
     #[command(after_help = "Examples:\n  vestibule cert list\n  vestibule cert show shop.example.com\n  \
@@ -166,6 +181,9 @@ pub fn main() -> ExitCode {
         Some(Command::Status(arguments)) => status::main(&arguments),
         Some(Command::Compare(arguments)) => compare::main(&arguments, choice, color),
         Some(Command::Health(file)) => health::main(&file, color),
+        Some(Command::Trust(arguments)) => trust::main(&arguments, color),
+        Some(Command::Untrust(arguments)) => trust::untrust(&arguments, color),
+        Some(Command::Doctor(arguments)) => doctor::main(&arguments, color),
         Some(Command::Ca(arguments)) => ca::main(&arguments, color),
         Some(Command::Cert(arguments)) => cert::main(&arguments, color),
         Some(Command::Why(arguments)) => why::main(&arguments),

@@ -109,9 +109,17 @@ fn table(status: &Value) -> String {
         responses["4xx"],
         responses["5xx"]
     );
+    for (what, lost) in [("lines of the access log", "access_log"), ("spans", "tracing")] {
+        if let Some(lost @ 1..) = status[lost]["lost"].as_u64() {
+            out += &format!("{lost} {what} lost\n");
+        }
+    }
     out += "\nlistener    address\n";
     for listener in list("listeners") {
         out += &format!("{:<11} {}\n", word(&listener["name"]), word(&listener["address"]));
+    }
+    if let Some(address) = status["metrics"].as_str() {
+        out += &format!("{:<11} {address}\n", "metrics");
     }
     out += "\nworker  connections  requests\n";
     for (number, worker) in list("workers").enumerate() {
@@ -122,17 +130,14 @@ fn table(status: &Value) -> String {
             }
         };
     }
-    out += "\nupstream                  server                    in flight  idle\n";
+    out += "\nupstream                  server                    health    in flight  idle\n";
     for upstream in list("upstreams") {
         for server in upstream["servers"].as_array().into_iter().flatten() {
-            let ejected = match server["ejected_by_workers"].as_u64() {
-                Some(1..) => "  left out after failures",
-                _ => "",
-            };
             out += &format!(
-                "{:<25} {:<25} {:<10} {}{ejected}\n",
+                "{:<25} {:<25} {:<9} {:<10} {}\n",
                 word(&upstream["name"]),
                 word(&server["address"]),
+                word(&server["health"]),
                 server["in_flight"].to_string(),
                 server["idle"],
             );
@@ -177,14 +182,14 @@ mod tests {
             "connections_by_protocol": { "http/1.1": 1, "h2": 0, "tunnel": 0 }, "trial": { "back_to": 1, "seconds": 9 },
             "certificates": [{ "host": "a.example", "days_left": 12, "from": "file", "issuer": "us" }],
             "responses": { "2xx": 1, "3xx": 0, "4xx": 0, "5xx": 0 }, "workers": [null], "listeners": [], "sites": [],
-            "upstreams": [{ "name": "a", "servers": [{ "address": "b", "in_flight": 1, "idle": 2, "ejected_by_workers": 1 }] }],
+            "upstreams": [{ "name": "a", "servers": [{ "address": "b", "in_flight": 1, "idle": 2, "health": "ejected" }] }],
         });
         let text = table(&status);
         for part in [
             "up 2 h 2 min",
             "a reload failed now:\nerror[x]: y\n",
             "0       does not answer",
-            "left out",
+            "ejected   1",
             "2 panics",
             "1 comes back in 9 s",
             "(1 HTTP/1.1, 0 HTTP/2, 0 tunnels)",

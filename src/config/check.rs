@@ -6,6 +6,8 @@
 
 mod acme;
 mod actions;
+mod balancing;
+mod client_auth;
 mod error_pages;
 mod filters;
 mod globals;
@@ -19,6 +21,7 @@ mod requests;
 mod settings;
 mod sites;
 mod targets;
+mod telemetry;
 mod upstream_tls;
 mod upstreams;
 
@@ -47,6 +50,7 @@ pub(super) fn check(root: &Table, sources: &Sources, out: &mut Vec<Diagnostic>) 
     checker.doors(root, &listeners, public_https_port, &sites);
     let acme = checker.acme(root, &listeners, &sites);
     let access_log = checker.access_log(root);
+    let (metrics, tracing) = (checker.metrics(root), checker.tracing(root));
     let (log, server, admin) = (globals::log(root), globals::server(root), checker.admin(root));
     let tests = checker.tests(root);
     Config {
@@ -60,6 +64,8 @@ pub(super) fn check(root: &Table, sources: &Sources, out: &mut Vec<Diagnostic>) 
         sites,
         upstreams,
         access_log,
+        metrics,
+        tracing,
         log,
         admin,
         server,

@@ -49,7 +49,8 @@ pub fn load(path: &Path) -> Result<Loaded, Problems> {
             return Err(Problems { diagnostics: vec![*diagnostic], sources, partial: None });
         }
     };
-    parse(&path.display().to_string(), &text, path.parent().unwrap_or(Path::new("")))
+    let base = path.parent().unwrap_or(Path::new(""));
+    parse_owned(&path.display().to_string(), text, base, &|name| std::env::var(name))
 }
 
 /// Loads a config from memory. `name` is what diagnostics call it; relative paths in it start at `base`.
@@ -62,9 +63,13 @@ pub fn parse(name: &str, text: &str, base: &Path) -> Result<Loaded, Problems> {
 
 /// [`parse`] with an environment of its own.
 pub(super) fn parse_with(name: &str, text: &str, base: &Path, env: Environment<'_>) -> Result<Loaded, Problems> {
+    parse_owned(name, text.to_owned(), base, env)
+}
+
+fn parse_owned(name: &str, text: String, base: &Path, env: Environment<'_>) -> Result<Loaded, Problems> {
     let mut sources = Sources::default();
     let mut out = Vec::new();
-    let main = sources.add(name, text.to_owned(), base);
+    let main = sources.add(name, text, base);
     let mut parsed = read::read(main, &sources, env, &mut out);
     let mut broken = include::include(&mut parsed, &mut sources, env, &mut out);
     broken.push((main, std::mem::take(&mut parsed.broken)));

@@ -6,6 +6,7 @@
 //! certificate.
 
 mod acme;
+mod balancing;
 mod check;
 pub mod codes;
 mod decode;
@@ -21,6 +22,7 @@ mod render;
 pub mod schema;
 mod site;
 mod source;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 pub mod units;
@@ -37,6 +39,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use acme::*;
+pub use balancing::*;
 pub use diagnostics::{Diagnostic, Problems, Severity};
 pub use expect::{Expectation, Expected, Test};
 pub use filters::*;
@@ -45,6 +48,7 @@ pub use matchers::{Matchers, PathRegex};
 pub use render::{json as diagnostics_to_json, text as render_diagnostics};
 pub use site::*;
 pub use source::Sources;
+pub use telemetry::*;
 pub use upstream::*;
 pub use values::{Effective, Values};
 
@@ -68,6 +72,10 @@ pub struct Config {
     /// Named upstreams first, then one for each distinct `proxy` target. [`Action::Forward`] indexes this list.
     pub upstreams: Vec<Upstream>,
     pub access_log: AccessLog,
+    /// Prometheus metrics, where `[metrics]` is there.
+    pub metrics: Option<Metrics>,
+    /// Traces over OTLP, where `[tracing]` is there.
+    pub tracing: Option<Tracing>,
     pub log: Log,
     pub admin: Admin,
     pub server: Server,
@@ -195,10 +203,16 @@ pub struct DevCa {
     pub extra_domains: Vec<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum AccessLog {
     Off,
-    On { format: LogFormat, output: LogOutput, redact: Redact },
+    On {
+        format: LogFormat,
+        output: LogOutput,
+        redact: Redact,
+        /// The share of requests written, 0 to 1; errors are written always.
+        sample: f32,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

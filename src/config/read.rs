@@ -27,7 +27,7 @@ pub(super) fn read(file: u16, sources: &Sources, env: Environment<'_>, out: &mut
     let text = sources.text_of(file);
     let (tree, errors) = DeTable::parse_recoverable(text);
     let mut reader = Reader { file, sources, env, out, secrets: Vec::new() };
-    let root = reader.table(tree.get_ref());
+    let root = reader.table(tree.into_inner());
     let broken = reader.errors(errors, &root);
     Parsed { root, broken, secrets: reader.secrets }
 }
@@ -81,27 +81,28 @@ impl Reader<'_> {
         Mark::new(self.file, span)
     }
 
-    fn table(&mut self, table: &DeTable<'_>) -> Table {
+    /// Takes the library's tree apart, so that each part of it is freed when ours is made: they are never whole at once.
+    fn table(&mut self, table: DeTable<'_>) -> Table {
         let entries = table
-            .iter()
+            .into_iter()
             .map(|(key, value)| Entry {
-                key: key.get_ref().to_string(),
                 key_at: self.mark(key.span()),
+                key: key.into_inner().to_string(),
                 value: self.node(value),
             })
             .collect();
         Table { entries, incomplete: false }
     }
 
-    fn node(&mut self, node: &Spanned<DeValue<'_>>) -> Node {
+    fn node(&mut self, node: Spanned<DeValue<'_>>) -> Node {
         let at = self.mark(node.span());
-        let value = match node.get_ref() {
-            DeValue::String(text) => self.text(text, at),
+        let value = match node.into_inner() {
+            DeValue::String(text) => self.text(&text, at),
             DeValue::Integer(number) => Value::Integer(i64::from_str_radix(number.as_str(), number.radix()).ok()),
             DeValue::Float(_) => Value::Float,
-            DeValue::Boolean(yes) => Value::Bool(*yes),
+            DeValue::Boolean(yes) => Value::Bool(yes),
             DeValue::Datetime(_) => Value::Datetime,
-            DeValue::Array(items) => Value::List(items.iter().map(|item| self.node(item)).collect()),
+            DeValue::Array(items) => Value::List(items.into_iter().map(|item| self.node(item)).collect()),
             DeValue::Table(table) => Value::Table(self.table(table)),
         };
         Node { at, value }

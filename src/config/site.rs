@@ -1,6 +1,7 @@
 //! Sites, their routes, and what a route does.
 
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -35,6 +36,8 @@ pub struct Site {
     /// Aliases are answered with a redirect to the site's own name.
     pub aliases_redirect: bool,
     pub tls: SiteTls,
+    /// Certificates asked of clients.
+    pub client_auth: Option<ClientAuth>,
     pub http: PlainMode,
     /// The error pages where no route is met.
     pub error_pages: Option<Arc<ErrorPages>>,
@@ -54,6 +57,24 @@ pub enum SiteTls {
     Acme,
     Off,
     Files(CertFiles),
+}
+
+/// `client_auth = { mode, ca, crl }` of a site's `tls`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientAuth {
+    pub mode: ClientAuthMode,
+    /// The roots that sign client certificates, and where the value stands.
+    pub ca: (PathBuf, Origin),
+    /// Revocation lists (RFC 5280 section 5). Where there is one, every certificate below a root needs one of its issuer.
+    pub crl: Vec<(PathBuf, Origin)>,
+    pub origin: Origin,
+}
+
+/// Whether a client may come without a certificate. One that it shows is verified in both modes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAuthMode {
+    Request,
+    Require,
 }
 
 /// What the plain door does for a site (`http = ...`).
@@ -81,13 +102,14 @@ pub struct Route {
     pub rewrite: Option<String>,
     pub filters: Filters,
     pub action: Action,
-    pub request_headers: HeaderRules,
-    pub response_headers: HeaderRules,
+    /// Of the site: its routes share them.
+    pub request_headers: Arc<HeaderRules>,
+    pub response_headers: Arc<HeaderRules>,
     pub timeouts: Timeouts,
     pub limits: Limits,
     pub forwarding: Forwarding,
     /// Protocols a client may switch to, in lower case.
-    pub upgrade: Vec<String>,
+    pub upgrade: Arc<[String]>,
     /// The request body is read whole before a server gets the request.
     pub buffer_request: bool,
     pub origin: Origin,
@@ -161,9 +183,21 @@ pub const HEADER_PLACEHOLDERS: &[&str] = &[
     "tls.cipher",
     "tls.group",
     "tls.alpn",
+    "tls.client.subject",
+    "tls.client.issuer",
+    "tls.client.serial",
+    "tls.client.fingerprint",
+    "tls.client.san",
+    "tls.client.not_after",
 ];
 
 impl HeaderRules {
+    /// The rules that do nothing: one for all sites, since a config may have thousands.
+    pub fn none() -> Arc<HeaderRules> {
+        static NONE: LazyLock<Arc<HeaderRules>> = LazyLock::new(Arc::default);
+        NONE.clone()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.set.is_empty() && self.add.is_empty() && self.remove.is_empty()
     }

@@ -1,5 +1,7 @@
 //! Whole configs: the fixtures of `tests/config`, the configs that ship, and what a loaded config means.
 
+mod coverage;
+
 use std::env::VarError;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -171,7 +173,7 @@ fn a_full_config_means_what_it_says() {
     assert_eq!(api.timeouts.connect, Some(Duration::from_secs(2)), "from the site");
     assert_eq!(api.timeouts.handshake, Some(Duration::from_secs(5)), "from the defaults");
     assert_eq!((api.limits.body, own.limits.body), (Some(1 << 30), Some(10_000_000)));
-    assert_eq!(api.request_headers.set, [("X-Client".to_owned(), "{client_ip}".to_owned())]);
+    assert_eq!(api.request_headers.set, [("X-Client".to_owned(), "{client_ip} {tls.client.subject}".to_owned())]);
     assert_eq!(old.action, Action::Redirect(Redirect { to: "/new/{path}".into(), status: 301 }));
     assert!(matches!(&ping.action, Action::Respond(respond) if respond.body == "pong\n"));
     assert_eq!((&slow.action, &own.action), (&Action::Forward(0), &Action::Forward(0)), "from the site");
@@ -184,7 +186,7 @@ fn a_full_config_means_what_it_says() {
     assert_eq!(plain.routes[0].timeouts.connect, None);
 
     let upstream = &config.upstreams[0];
-    assert_eq!((upstream.name.as_str(), upstream.balance), ("shop", Balance::RoundRobin));
+    assert_eq!((upstream.name.as_str(), &upstream.balance), ("shop", &Balance::RoundRobin));
     assert_eq!((upstream.servers[1].weight, upstream.servers[2].backup), (2, true));
     assert_eq!(upstream.host_header, HostHeader::Name("shop.internal".into()));
     assert_eq!(upstream.retries, Retries { attempts: 2, budget: 0.5 });
@@ -203,7 +205,12 @@ fn a_full_config_means_what_it_says() {
     let rules = config.listeners[2].proxy_protocol.as_ref().unwrap();
     assert_eq!((rules.trust.len(), rules.timeout), (2, Duration::from_secs(2)));
     assert_eq!(config.sites[0].routes.len(), 5);
-    let AccessLog::On { output, redact, .. } = &config.access_log else { panic!() };
+    let AccessLog::On { output, redact, sample, .. } = &config.access_log else { panic!() };
+    assert_eq!(*sample, 0.25);
+    assert_eq!(config.metrics.unwrap().listen, BindAddress::Any(9181));
+    let tracing = config.tracing.as_ref().unwrap();
+    let Collector { host, port, path } = &tracing.collector;
+    assert_eq!((&**host, *port, &**path, tracing.sample), ("::1", 4319, "/otlp/v1/traces", 0.01));
     assert_eq!(*output, LogOutput::File(folder.join("logs/access.log")));
     assert_eq!(redact.headers, ["x-secret"]);
 }

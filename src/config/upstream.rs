@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{CertFiles, Origin};
+use super::{Balance, CertFiles, HealthCheck, Origin, Resolve, Sticky};
 
 /// One `[upstreams.NAME]`, or the one behind a `proxy = TARGET`.
 #[derive(Debug, Clone)]
@@ -12,6 +12,14 @@ pub struct Upstream {
     pub name: String,
     pub servers: Vec<ServerAddress>,
     pub balance: Balance,
+    pub sticky: Option<Sticky>,
+    /// `None`: servers are not asked how they are.
+    pub health_check: Option<HealthCheck>,
+    /// How long a request waits for a server that cannot be reached; `None`: not at all.
+    pub hold: Option<Duration>,
+    /// The time in which the share of a server that is back grows to its whole; `None`: at once.
+    pub slow_start: Option<Duration>,
+    pub resolve: Resolve,
     pub keepalive: Keepalive,
     pub host_header: HostHeader,
     pub retries: Retries,
@@ -33,6 +41,11 @@ impl Upstream {
             name,
             servers,
             balance: Balance::default(),
+            sticky: None,
+            health_check: None,
+            hold: None,
+            slow_start: Some(Duration::from_secs(10)),
+            resolve: Resolve::default(),
             keepalive: Keepalive::default(),
             host_header: HostHeader::default(),
             retries: Retries::default(),
@@ -112,6 +125,8 @@ pub enum UpstreamAddress {
         port: u16,
     },
     Unix(PathBuf),
+    /// `srv:NAME`: the servers that an SRV record names (RFC 2782), in lower case.
+    Srv(String),
     /// `builtin:show`: the small backend of the demonstration, which answers with the request as a backend sees it.
     Builtin,
 }
@@ -122,9 +137,21 @@ impl std::fmt::Display for UpstreamAddress {
             UpstreamAddress::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             UpstreamAddress::Tcp { host, port } => write!(f, "{host}:{port}"),
             UpstreamAddress::Unix(path) => write!(f, "unix:{}", path.display()),
+            UpstreamAddress::Srv(name) => write!(f, "srv:{name}"),
             UpstreamAddress::Builtin => f.write_str("builtin:show"),
         }
     }
+}
+
+/// The domain of an SRV record's name, which is what its servers' certificates name (RFC 6125 section 6.3).
+pub fn srv_domain(name: &str) -> &str {
+    let mut rest = name;
+    while let Some((label, after)) = rest.split_once('.')
+        && label.starts_with('_')
+    {
+        rest = after;
+    }
+    rest
 }
 
 /// What is spoken to a server.
@@ -177,16 +204,6 @@ impl Default for UpstreamTls {
     fn default() -> Self {
         UpstreamTls { ca: None, server_name: None, client: None, verify: true }
     }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Balance {
-    /// The less busy of two picked at random.
-    #[default]
-    LeastRequests,
-    RoundRobin,
-    Random,
-    First,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

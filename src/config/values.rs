@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use super::check::{EARLY_LIMITS, EARLY_TIMEOUTS};
 use super::schema::{Key, Kind, ROOT, SITE, Table as Schema};
@@ -13,8 +14,8 @@ use super::{HostPattern, Origin};
 /// The tree a config was made from. Serving does not need it.
 #[derive(Debug, Clone, Default)]
 pub struct Values {
-    root: Table,
-    secrets: HashSet<Mark>,
+    root: Arc<Table>,
+    secrets: Arc<HashSet<Mark>>,
 }
 
 /// A value that holds for a route, as TOML text, and where it stands; `None` is the default.
@@ -28,15 +29,20 @@ pub struct Effective {
 
 impl Values {
     pub(super) fn new(root: Table, secrets: Vec<Mark>) -> Values {
-        Values { root, secrets: secrets.into_iter().collect() }
+        Values { root: Arc::new(root), secrets: Arc::new(secrets.into_iter().collect()) }
     }
 
     /// Timeouts and limits of a route, by the place of its site and its own.
     pub fn bounds(&self, sources: &Sources, site: &Origin, route: &Origin) -> Vec<Effective> {
         let site = self.site(sources, site);
         let route = site.and_then(|site| {
-            let same = |table: &&Table| table.get("path").is_some_and(|path| sources.origin(path.at) == *route);
-            site.list("routes").filter_map(Node::table).find(same)
+            // Where a route stands: `check::sites::place`.
+            let path = |table: &Table| table.get("path").or_else(|| table.get("path_regex")).map(|path| path.at);
+            let same = |node: &&Node| {
+                let at = node.table().and_then(path).unwrap_or(node.at);
+                sources.origin(at) == *route
+            };
+            site.list("routes").find(same)?.table()
         });
         let mut out = Vec::new();
         for (group, early) in [("timeouts", EARLY_TIMEOUTS), ("limits", EARLY_LIMITS)] {

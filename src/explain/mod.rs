@@ -83,7 +83,7 @@ pub enum Answer {
 /// A sentence where the question has no answer: no listener speaks the scheme on the port.
 pub fn explain(view: &View, values: &Values, sources: &Sources, question: Question) -> Result<Explanation, String> {
     let door = question.door(&view.snapshot.config)?;
-    let conn = Rc::new(door.connection(&question));
+    let conn = Rc::new(door.connection(&question, view.snapshot.certs.as_deref()));
     let mut explanation = Explanation {
         listener: Place { name: format!("{} on {}", door.name, door.address), origin: door.origin.clone() },
         certificate: None,

@@ -103,7 +103,7 @@ impl Way<'_> {
                 name: cluster.name.clone(),
                 origin: upstream.map(|upstream| upstream.origin.clone()).unwrap_or_default(),
             },
-            balance: upstream.map_or("", |upstream| steps::balance(upstream.balance)),
+            balance: upstream.map_or("", |upstream| steps::balance(&upstream.balance)),
             servers: upstream.map(steps::servers).unwrap_or_default(),
             head: bytes,
             fields: fields(&self.leave(entry, response)),

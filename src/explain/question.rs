@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::config::{BindAddress, Config, Origin};
 use crate::http::ConnInfo;
-use crate::tls::TlsFacts;
+use crate::tls::{CertStore, TlsFacts};
 
 /// A request in words.
 #[derive(Debug, Clone)]
@@ -136,7 +136,7 @@ impl Question {
 
 impl Door {
     /// The connection such a client would have.
-    pub(super) fn connection(&self, question: &Question) -> ConnInfo {
+    pub(super) fn connection(&self, question: &Question, certs: Option<&CertStore>) -> ConnInfo {
         let local = match self.address {
             BindAddress::Exact(address) => address,
             BindAddress::Any(port) => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port),
@@ -148,6 +148,8 @@ impl Door {
             h2: false,
             sni: self.sni.as_deref().map(Into::into),
             resumed: false,
+            policy: certs.and_then(|certs| certs.policy_for(self.sni.as_deref())),
+            client: None,
         });
         // A port of the client's own: any does.
         ConnInfo::new(SocketAddr::new(question.from, 40_000), local, self.index, tls)

@@ -82,12 +82,13 @@ fn pairs(head: &RequestHead) -> Vec<(String, String)> {
     head.fields.iter().map(|field| (text(field.name), text(field.value))).collect()
 }
 
-pub(super) fn balance(balance: Balance) -> &'static str {
+pub(super) fn balance(balance: &Balance) -> &'static str {
     match balance {
         Balance::LeastRequests => "least-requests",
         Balance::RoundRobin => "round-robin",
         Balance::Random => "random",
         Balance::First => "first",
+        Balance::Hash(_) => "hash",
     }
 }
 

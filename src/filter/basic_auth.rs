@@ -31,10 +31,14 @@ impl BasicAuth {
         Ok(BasicAuth { users: Users::load(rules)?, challenge })
     }
 
-    pub async fn request(&self, head: &RequestHead) -> Verdict {
+    /// `user` gets the name, once it is known to be right.
+    pub async fn request(&self, head: &RequestHead, user: &mut Option<String>) -> Verdict {
         let Some((name, password)) = credentials(&head.fields) else { return self.refused() };
         match self.users.check(&name, &password).await {
-            Checked::Right => Verdict::Pass,
+            Checked::Right => {
+                *user = Some(String::from_utf8_lossy(&name).into_owned());
+                Verdict::Pass
+            }
             Checked::Busy => {
                 let mut fields = Fields::default();
                 fields.push(b"Retry-After", b"1");

@@ -93,9 +93,10 @@ async fn ask(cluster: &Cluster, question: &RequestHead, visit: &Visit<'_>) -> Re
         tunnel_idle: None,
     };
     let ends = Addresses { source: visit.conn.peer, destination: visit.conn.local };
+    let choice = cluster.choice(question, visit.client.address);
     let mut fresh = false;
     loop {
-        let (_, in_flight) = cluster.take(&[]).await?;
+        let (_, in_flight) = cluster.take(&[], choice).await?;
         let endpoint = in_flight.endpoint().clone();
         let pooled = if fresh { None } else { endpoint.checkout(false, false) };
         let channel = match pooled {
@@ -112,7 +113,7 @@ async fn ask(cluster: &Cluster, question: &RequestHead, visit: &Visit<'_>) -> Re
         match upstream::exchange(outgoing, channel, ongoing).await {
             Ok(answer) => return Ok(answer),
             // A kept connection that the server had closed: once more over a fresh one.
-            Err(failure) if !fresh && failure.retry != Retry::No => fresh = true,
+            Err(failure) if !fresh && matches!(failure.retry, Retry::NeverSent | Retry::Unanswered) => fresh = true,
             Err(failure) => return Err(failure.why),
         }
     }

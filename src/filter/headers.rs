@@ -7,6 +7,7 @@ use crate::config::HeaderRules;
 use crate::http::ConnInfo;
 use crate::http::headers::Client;
 use crate::message::{Fields, Method};
+use crate::tls::ClientCert;
 
 /// What the placeholders of a value stand for.
 pub struct Facts<'a> {
@@ -43,8 +44,25 @@ impl Facts<'_> {
                 let sni = tls.and_then(|tls| tls.sni.as_deref()).unwrap_or_default();
                 Some(Cow::Borrowed(sni.as_bytes()))
             }
-            _ => None,
+            _ => self.client_cert(word.strip_prefix("tls.client.")?),
         }
+    }
+}
+
+impl Facts<'_> {
+    /// A word about the client's certificate; empty without one.
+    fn client_cert(&self, word: &str) -> Option<Cow<'_, [u8]>> {
+        let cert = self.conn.tls.as_ref().and_then(|tls| tls.client.as_deref());
+        let word: fn(&ClientCert) -> &str = match word {
+            "subject" => |cert| &cert.subject,
+            "issuer" => |cert| &cert.issuer,
+            "serial" => |cert| &cert.serial,
+            "fingerprint" => |cert| &cert.fingerprint,
+            "san" => |cert| &cert.san,
+            "not_after" => |cert| &cert.not_after,
+            _ => return None,
+        };
+        Some(Cow::Borrowed(cert.map_or("", word).as_bytes()))
     }
 }
 

@@ -9,6 +9,7 @@ mod basic_auth;
 pub mod challenge;
 mod compress;
 mod cors;
+mod counts;
 pub mod door;
 pub mod error_pages;
 mod forward_auth;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use self::access::Access;
 use self::basic_auth::BasicAuth;
 use self::cors::Grant;
+pub use self::counts::keep_counts;
 use self::error_pages::{Fallback, Pages};
 use self::rate_limit::{Limiter, Standing};
 pub use self::trace::{Step, Trace};
@@ -120,6 +122,8 @@ pub struct Notes {
     standing: Option<Standing>,
     /// A rule on trial would have refused the request.
     pub would_refuse: Option<Why>,
+    /// Who it is, for the log.
+    pub user: Option<String>,
 }
 
 impl Chain {
@@ -187,7 +191,7 @@ impl Chain {
         match self.admit(visit.head, visit.client, notes, None) {
             // Boxed, so that the many requests which ask nobody do not carry the room for it.
             Verdict::Pass if self.basic_auth.is_some() || self.forward_auth.is_some() => {
-                Box::pin(self.authenticate(visit)).await
+                Box::pin(self.authenticate(visit, &mut notes.user)).await
             }
             verdict => Ok(verdict),
         }
@@ -239,9 +243,9 @@ impl Chain {
     }
 
     /// Who it is: what needs others to be asked.
-    async fn authenticate(&self, visit: &mut Visit<'_>) -> Result<Verdict, Why> {
+    async fn authenticate(&self, visit: &mut Visit<'_>, user: &mut Option<String>) -> Result<Verdict, Why> {
         if let Some(basic_auth) = &self.basic_auth {
-            match basic_auth.request(visit.head).await {
+            match basic_auth.request(visit.head, user).await {
                 Verdict::Pass => {}
                 verdict => return Ok(verdict),
             }

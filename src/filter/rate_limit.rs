@@ -73,6 +73,11 @@ impl Limiter {
         }
     }
 
+    /// The other one counts by the same rules.
+    pub fn has_rules_of(&self, other: &Limiter) -> bool {
+        (self.interval, self.burst, &self.key, self.dry_run) == (other.interval, other.burst, &other.key, other.dry_run)
+    }
+
     /// Counts a request.
     pub fn count(&self, fields: &Fields, address: IpAddr, now: Instant) -> Standing {
         let (key, now) = self.ask(fields, address, now);

@@ -99,6 +99,9 @@ impl Chain {
             };
             trace.say("compress", what);
         }
+        if self.error_pages.is_some() {
+            trace.say("error_pages", "may take the place of a server's error".to_owned());
+        }
         if let Some(value) = &self.hsts {
             trace.say("hsts", if https { format!("sends {value}") } else { "is for https alone".to_owned() });
         }

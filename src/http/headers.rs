@@ -62,6 +62,12 @@ pub fn prepare_request(head: &mut RequestHead, conn: &ConnInfo, rules: &Forwardi
     remove_hop_by_hop(&mut head.fields, head.nominates);
     head.fields.retain(|field| field.known != Known::Folded && (!field.known.is_forwarding() || keep_family(field)));
     state(head, conn, rules.style, &told, https);
+    if let Some(cert) = conn.tls.as_ref().and_then(|tls| tls.client.as_deref()) {
+        head.fields.push(b"Client-Cert", cert.field.as_bytes());
+        if let Some(chain) = &cert.chain_field {
+            head.fields.push(b"Client-Cert-Chain", chain.as_bytes());
+        }
+    }
     client
 }
 

@@ -1,6 +1,6 @@
 //! A Caddyfile: sites with `reverse_proxy`, `handle`, `handle_path`, `redir`, `respond`, `header` and `tls`.
 
-use super::draft::{Draft, Keys, Site, Upstream, quoted};
+use super::draft::{Draft, Keys, Site, Upstream, quoted, whole_path};
 use super::tokens::{Directive, Failure, parse};
 use crate::tls::is_local;
 
@@ -11,8 +11,13 @@ pub(super) fn translate(text: &str) -> Result<Draft, Failure> {
     let directives = parse(text, true)?;
     let mut draft = Draft::default();
     let (global, mut rest) = directives.split_at(usize::from(directives.first().is_some_and(|d| d.words.is_empty())));
+    let mut email = String::new();
     for option in global.iter().flat_map(Directive::inner) {
-        draft.leave(option.line, option.text(), "global options have no counterpart");
+        match option.name() {
+            "email" => email = format!("email = {}, ", quoted(option.argument(0))),
+            "admin" | "auto_https" | "http_port" | "https_port" if option.argument(0) == "off" => {}
+            _ => draft.leave(option.line, option.text(), "global options have no counterpart"),
+        }
     }
     // A file of one site may leave its braces out.
     let bare = match rest {
@@ -29,6 +34,12 @@ pub(super) fn translate(text: &str) -> Result<Draft, Failure> {
             _ if directive.block.is_none() => draft.leave(directive.line, directive.text(), "outside of a site"),
             _ => site(directive, &mut draft),
         }
+    }
+    if draft.needs_acme {
+        draft.top.push(
+            "# As Caddy does: certificates of public names are ordered, and the terms of the server accepted.".into(),
+        );
+        draft.top.push(format!("acme = {{ {email}accept_terms = true }}"));
     }
     Ok(draft)
 }
@@ -56,22 +67,16 @@ fn site(directive: &Directive, draft: &mut Draft) {
         }
         names.push(if host.is_empty() { "*".to_owned() } else { host.to_owned() });
     }
-    let public = names.first().filter(|name| !is_local(name.trim_start_matches("*.")) && *name != "*").cloned();
+    let public = names.first().is_some_and(|name| !is_local(name.trim_start_matches("*.")) && name != "*");
     let mut left = Draft::default();
     let Some(site) = draft.site(&names) else { return };
     let mut keys = Keys::default();
     for inner in directive.inner() {
         one(inner, site, &mut keys, None, &mut left);
     }
+    let ordered = !plain && public && !keys.has("tls");
     if plain {
         keys.set("tls", "\"off\"");
-    } else if let Some(name) = public.filter(|_| !keys.has("tls")) {
-        left.leave(directive.line, directive.words.join(" "), "certificates come from files: put their names in");
-        let base = name.trim_start_matches("*.");
-        keys.set(
-            "tls",
-            format!("{{ cert = {}, key = {} }}", quoted(&format!("{base}.pem")), quoted(&format!("{base}.key"))),
-        );
     }
     if !keys.has_action() && site.routes.is_empty() {
         keys.set("respond", "{ status = 200 }");
@@ -79,6 +84,7 @@ fn site(directive: &Directive, draft: &mut Draft) {
     site.keys = keys;
     draft.upstreams.extend(left.upstreams);
     draft.left.extend(left.left);
+    draft.needs_acme |= ordered;
 }
 
 /// One directive of a site, or of the block of a path (`within`).
@@ -102,7 +108,7 @@ fn one(directive: &Directive, site: &mut Site, keys: &mut Keys, within: Option<&
     let mut own = Keys::default();
     match directive.name() {
         "reverse_proxy" => reverse_proxy(directive, rest, site, &mut own, draft),
-        "redir" => redir(directive, rest, &mut own, draft),
+        "redir" => redir(directive, rest, path.as_deref().or(within), &mut own, draft),
         "respond" => respond(directive, rest, &mut own, draft),
         "handle" | "handle_path" if within.is_none() => {
             for inner in directive.inner() {
@@ -115,6 +121,15 @@ fn one(directive: &Directive, site: &mut Site, keys: &mut Keys, within: Option<&
         }
         "header" if path.is_none() && within.is_none() => header(directive, rest, site, draft),
         "tls" => tls(directive, keys, draft),
+        "encode" if path.is_none() && within.is_none() && directive.block.is_none() => {
+            let known = ["zstd", "br", "gzip"];
+            let codings: Vec<_> =
+                rest.iter().filter(|name| known.contains(&name.as_str())).map(|n| quoted(n)).collect();
+            keys.set(
+                "compress",
+                if codings.is_empty() { "true".to_owned() } else { format!("[{}]", codings.join(", ")) },
+            );
+        }
         "root" | "file_server" | "try_files" | "php_fastcgi" => {
             draft.leave(directive.line, directive.text(), "vestibule serves no files");
         }
@@ -202,14 +217,16 @@ fn target(text: &str) -> Option<String> {
     })
 }
 
-fn redir(directive: &Directive, arguments: &[String], keys: &mut Keys, draft: &mut Draft) {
+/// `path` is the one the redirect is for.
+fn redir(directive: &Directive, arguments: &[String], path: Option<&str>, keys: &mut Keys, draft: &mut Draft) {
     let [to, code @ ..] = arguments else { return draft.leave(directive.line, directive.text(), "no target") };
     let status = match code.first().map(String::as_str) {
         None | Some("temporary") => 302,
         Some("permanent") => 301,
         Some(code) => code.parse().unwrap_or(0),
     };
-    let to = to.replace("{uri}", "/{path}").replace("{scheme}", "https");
+    // `{path}` of Caddy loses the query, which is kept here.
+    let to = to.replace("{path}", "{").replace("{uri}", &whole_path(path));
     let known = to.replace("{path}", "").replace("{host}", "");
     if !matches!(status, 301 | 302 | 303 | 307 | 308)
         || known.contains('{')

@@ -19,6 +19,8 @@ pub struct Draft {
     pub(super) sites: Vec<Site>,
     pub(super) upstreams: Vec<Upstream>,
     pub left: Vec<Left>,
+    /// A site needs a certificate that nobody has put there.
+    pub(super) needs_acme: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -162,6 +164,17 @@ impl Site {
 fn set(fields: &mut Vec<(String, String)>, name: &str, value: String) {
     if !fields.iter().any(|(there, _)| there.eq_ignore_ascii_case(name)) {
         fields.push((name.to_owned(), value));
+    }
+}
+
+/// The whole path of a request in a redirect of a route for `path`: `{path}` is what follows a prefix.
+pub(super) fn whole_path(path: Option<&str>) -> String {
+    match path {
+        None | Some("/*") => "/{path}".to_owned(),
+        Some(path) => match path.strip_suffix("/*") {
+            Some(prefix) => format!("{prefix}/{{path}}"),
+            None => path.to_owned(),
+        },
     }
 }
 

@@ -28,9 +28,10 @@ pub fn starter(host: &str, target: &str) -> String {
         out += "[sites]\n# A certificate for this name is made by the development CA. Plain HTTP is redirected to https.\n";
         out += &format!("{host_key} = {target}\n");
     } else {
-        out += &format!("[sites.{host_key}]\nproxy = {target}\n");
-        out += "# The certificate chain and its key, PEM; relative to this file. Plain HTTP is redirected to https.\n";
-        out += &format!("tls = {{ cert = \"{host}.pem\", key = \"{host}.key\" }}\n");
+        out += "# Certificates come from Let's Encrypt. With `accept_terms = true` you agree to its terms (https://letsencrypt.org\n\
+                # has them); nothing is ordered before. Or name files: tls = { cert = \"...\", key = \"...\" } on the site.\n";
+        out += "acme = { accept_terms = false }\n\n[sites]\n# Plain HTTP is redirected to https.\n";
+        out += &format!("{host_key} = {target}\n");
     }
     out
 }

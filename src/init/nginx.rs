@@ -1,6 +1,6 @@
 //! nginx: `http`, `upstream`, `server`, `location` and what reverse proxies commonly hold.
 
-use super::draft::{Draft, Keys, Upstream, quoted};
+use super::draft::{Draft, Keys, Upstream, quoted, whole_path};
 use super::tokens::{Directive, Failure, parse};
 
 /// Fields that are sent without asking, or that make a WebSocket pass.
@@ -65,6 +65,8 @@ fn level(directives: &[Directive], draft: &mut Draft) {
             "server" => server(directive, draft),
             "upstream" => {}
             "worker_processes" if directive.argument(0) == "auto" => {}
+            "gzip" if directive.argument(0) == "on" => draft.top.push("defaults.compress = [\"gzip\"]".to_owned()),
+            "gzip" if directive.argument(0) == "off" => {}
             "access_log" if directive.argument(0) == "off" => draft.top.push("access_log = \"off\"".to_owned()),
             name if NEEDLESS.contains(&name) => {}
             _ => draft.leave(directive.line, directive.text(), "no counterpart"),
@@ -170,7 +172,7 @@ fn server(directive: &Directive, draft: &mut Draft) {
             ("location", _) => location(directive, site, &mut left),
             ("add_header" | "proxy_set_header", _) => field(directive, site, &mut left),
             ("proxy_hide_header", name) => site.remove.push(name.to_owned()),
-            _ => common(directive, &mut site.keys, "", &mut left),
+            _ => common(directive, &mut site.keys, &At { path: None, prefix: "" }, &mut left),
         }
     }
     if let (Some(cert), Some(key)) = pairs {
@@ -219,13 +221,15 @@ fn location(directive: &Directive, site: &mut super::draft::Site, draft: &mut Dr
     let own = path == "/" && !exact;
     let mut keys = Keys::default();
     let prefix = path.trim_end_matches('/');
+    let route = if exact { path.to_owned() } else { format!("{prefix}/*") };
+    let at = At { path: Some(&route), prefix: if exact { "" } else { prefix } };
     for inner in directive.inner() {
         match (inner.name(), inner.argument(0)) {
             ("proxy_set_header" | "add_header", name) if own || is_sent_anyway(name) => field(inner, site, draft),
             ("proxy_set_header" | "add_header", _) => {
                 draft.leave(inner.line, inner.text(), "fields are set for a whole site");
             }
-            _ => common(inner, &mut keys, if exact { "" } else { prefix }, draft),
+            _ => common(inner, &mut keys, &at, draft),
         }
     }
     if keys.is_empty() || !keys.has_action() && !site.keys.has_action() {
@@ -237,7 +241,6 @@ fn location(directive: &Directive, site: &mut super::draft::Site, draft: &mut Dr
         if !exact && !path.ends_with('/') {
             draft.leave(directive.line, format!("location {path}"), "prefixes end at a segment here: /a is not /ab");
         }
-        let route = if exact { path.to_owned() } else { format!("{prefix}/*") };
         if !site.routes.iter().any(|(there, _)| *there == route) {
             site.routes.push((route, keys));
         }
@@ -266,12 +269,22 @@ fn merged(mut inner: Keys, outer: &Keys) -> Keys {
     inner
 }
 
-/// What may stand in a server and in a location. `prefix` is what a `proxy_pass` with a path takes away.
-fn common(directive: &Directive, keys: &mut Keys, prefix: &str, draft: &mut Draft) {
+/// Where a directive stands.
+struct At<'a> {
+    /// The path of its route; `None` for the whole server.
+    path: Option<&'a str>,
+    /// What a `proxy_pass` with a path takes away.
+    prefix: &'a str,
+}
+
+/// What may stand in a server and in a location.
+fn common(directive: &Directive, keys: &mut Keys, at: &At<'_>, draft: &mut Draft) {
     let first = directive.argument(0);
     match directive.name() {
-        "proxy_pass" => proxy_pass(directive, keys, prefix, draft),
-        "return" => answer(directive, keys, draft),
+        "proxy_pass" => proxy_pass(directive, keys, at.prefix, draft),
+        "return" => answer(directive, keys, at.path, draft),
+        "gzip" if first == "on" => keys.set("compress", "[\"gzip\"]"),
+        "gzip" if first == "off" => {}
         "client_max_body_size" => match size(first) {
             Some(size) => keys.set("limits.body", quoted(&size)),
             None => draft.leave(directive.line, directive.text(), "not a size"),
@@ -310,7 +323,10 @@ fn proxy_pass(directive: &Directive, keys: &mut Keys, prefix: &str, draft: &mut 
         "" => {}
         "/" if !prefix.is_empty() => keys.set("strip_prefix", quoted(prefix)),
         "/" => {}
-        _ => return draft.leave(directive.line, directive.text(), "the path cannot be rewritten to another one yet"),
+        path if !prefix.is_empty() && path.ends_with('/') && !path.contains(['{', '?', '%']) => {
+            keys.set("rewrite", quoted(&format!("{path}{{path}}")));
+        }
+        _ => return draft.leave(directive.line, directive.text(), "the path it is rewritten to needs a look"),
     }
     // A name of an upstream of this file holds no port and no dot.
     match to.contains([':', '.']) || to == "localhost" {
@@ -319,13 +335,13 @@ fn proxy_pass(directive: &Directive, keys: &mut Keys, prefix: &str, draft: &mut 
     }
 }
 
-fn answer(directive: &Directive, keys: &mut Keys, draft: &mut Draft) {
+/// `path` is that of the route; `None` for the whole server.
+fn answer(directive: &Directive, keys: &mut Keys, path: Option<&str>, draft: &mut Draft) {
     let status = directive.argument(0).parse::<u16>().unwrap_or(0);
     let text = directive.argument(1);
     match status {
         301 | 302 | 303 | 307 | 308 => {
-            let to = text.replace("$host", "{host}").replace("$request_uri", "/{path}").replace("$scheme", "https");
-            // What is left after a prefix is not the whole path: only a whole one is translated.
+            let to = text.replace("$host", "{host}").replace("$request_uri", &whole_path(path));
             match to.contains('$') || !(to.starts_with('/') || to.starts_with("http")) {
                 true => draft.leave(directive.line, directive.text(), "variables in it have no counterpart"),
                 false => keys.set("redirect", format!("{{ to = {}, status = {status} }}", quoted(&to))),

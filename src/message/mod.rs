@@ -4,10 +4,12 @@
 //! filters, forwarding, logging) sees only these types.
 
 mod fields;
+mod form;
 mod known;
 mod path;
 
 pub use fields::{Field, Fields, Span};
+pub use form::form_text;
 pub use http::Method;
 pub use known::Known;
 pub use path::normalize;

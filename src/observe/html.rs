@@ -15,17 +15,16 @@ border-bottom:1px solid #d9dee6;white-space:nowrap}th:first-child,td:first-child
 dt{color:#5c6675}dd{margin:0 0 .4rem;font-family:ui-monospace,monospace;overflow-wrap:anywhere;white-space:pre-wrap}\
 .clear dd{color:#b3261e}ol{list-style:none;padding:0;font-size:.85rem}li{display:grid;\
 grid-template-columns:5.5rem 2rem 1fr;gap:.4rem;padding:.15rem 0;overflow-wrap:anywhere}.sealed{color:#1a7f37}\
-.note{color:#5c6675}@media(prefers-color-scheme:dark){body{color:#e6e9ee;background:#14181f}dl{background:#1f2530}\
+.text td{text-align:left;white-space:normal}.note{color:#5c6675}@media(prefers-color-scheme:dark){body{color:#e6e9ee;background:#14181f}dl{background:#1f2530}\
 th,td{border-color:#333c4a}dt,.note{color:#98a2b1}.clear dd{color:#ff8f85}.sealed{color:#6ccf85}}";
 
 /// The page.
 pub fn page(comparison: &Comparison) -> String {
-    let mut out = format!(
-        "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
-         <title>vestibule compare</title>\n<style>{STYLE}</style>\n<h1>The same request, plain and encrypted</h1>\n\
+    let mut out = String::from(
+        "<h1>The same request, plain and encrypted</h1>\n\
          <p class=\"note\">Observed on sockets of this run. Red: anybody on the way can read it. Green: encrypted, named \
-         with the secrets of our own connection. TCP steps are derived from calls to the kernel.</p>\n"
+         with the secrets of our own connection. TCP steps have their sequence numbers where packets could be captured, else \
+         they are derived from calls to the kernel.</p>\n",
     );
     for exchange in &comparison.exchanges {
         push_exchange(&mut out, exchange);
@@ -37,8 +36,17 @@ pub fn page(comparison: &Comparison) -> String {
         }
         out += "</ul>\n";
     }
-    out += "</html>\n";
-    out
+    frame("vestibule compare", &out)
+}
+
+/// A page around a body.
+pub(super) fn frame(title: &str, body: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
+         <title>{}</title>\n<style>{STYLE}</style>\n{body}</html>\n",
+        escape(title)
+    )
 }
 
 fn push_exchange(out: &mut String, exchange: &Exchange) {
@@ -94,7 +102,11 @@ fn push_leg(out: &mut String, leg: &Leg) {
                 format!("<span{class}>{}{size}</span>", escape(&item.name))
             })
             .collect();
-        let derived = if step.derived { " <span class=\"note\">derived</span>" } else { "" };
+        let derived = match &step.tcp {
+            Some(tcp) => format!(" <span class=\"note\">{} seq={} ack={}</span>", tcp.flags, tcp.seq, tcp.ack),
+            None if step.derived => " <span class=\"note\">derived</span>".into(),
+            None => String::new(),
+        };
         *out += &format!(
             "<li><span class=\"note\">{}</span><span>{arrow}</span><span>{}{derived}</span></li>\n",
             table::milliseconds(step.at),
@@ -104,6 +116,6 @@ fn push_leg(out: &mut String, leg: &Leg) {
     *out += &format!("</ol>\n<p class=\"note\">TIME_WAIT: {}</p></section>\n", leg.close.holder());
 }
 
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -8,6 +8,7 @@ use super::hello::{group_name, version_name};
 use super::ladder::{self, Step};
 use super::leg::{Close, Leg};
 use super::records::Conversation;
+use super::tcp_info::TcpInfo;
 use super::{readable, table};
 use crate::net::tap::Way;
 
@@ -81,7 +82,18 @@ fn leg(leg: &Leg) -> Value {
             readable::seen_by_backend(answer).into_iter().map(|(source, scheme)| (source.to_string(), scheme.into()))
                 .collect::<serde_json::Map<_, Value>>()
         }),
+        "tcp": {"captured": !leg.packets.is_empty(), "client": leg.tcp[0].as_ref().map(tcp_info),
+            "server": leg.tcp[1].as_ref().map(tcp_info)},
+        "environ": leg.answer.as_ref().and_then(readable::environ),
         "close": close(leg, &leg.close),
+    })
+}
+
+fn tcp_info(info: &TcpInfo) -> Value {
+    json!({
+        "rtt_seconds": info.rtt.as_secs_f64(), "segments_out": info.segments_out, "segments_in": info.segments_in,
+        "retransmitted": info.retransmitted, "window_segments": info.window, "segment_bytes": info.segment,
+        "peer_window_bytes": info.peer_window,
     })
 }
 
@@ -107,6 +119,10 @@ fn messages(talk: &Conversation) -> Value {
 fn step(step: &Step) -> Value {
     json!({
         "seconds": step.at.as_secs_f64(), "from": side(step.way), "bytes": step.bytes, "derived": step.derived,
+        "tcp": step.tcp.as_ref().map(|tcp| json!({
+            "flags": tcp.flags.to_string(), "seq": tcp.raw_seq, "ack": tcp.raw_ack, "seq_relative": tcp.seq,
+            "ack_relative": tcp.ack, "window": tcp.window, "again": tcp.again,
+        })),
         "messages": step.items.iter().map(|item| json!({
             "name": item.name, "bytes": item.size, "encrypted": item.sealed,
         })).collect::<Vec<_>>(),
@@ -118,6 +134,7 @@ fn close(leg: &Leg, close: &Close) -> Value {
         "first_fin": table::first_fin(leg),
         "by_server": close.by_server,
         "reset": leg.wire.reset,
+        "reset_by": leg.reset_by().map(side),
         "time_wait": close.holder(),
         "client_state": close.after.client.map(|side| side.name()),
         "server_state": close.after.server.map(|side| side.name()),

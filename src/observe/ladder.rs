@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::h2_frames;
 use super::leg::Leg;
-use super::records::{Message, Role};
+use super::packet::{self, Flags};
+use super::readable;
+use super::records::{Conversation, Message, Role};
 use super::request::Column;
 use crate::net::tap::Way;
 
@@ -18,6 +20,23 @@ pub struct Step {
     pub bytes: u64,
     /// Not seen as a packet but known from calls to the kernel.
     pub derived: bool,
+    /// The packet's own header, where packets were captured.
+    pub tcp: Option<Tcp>,
+}
+
+/// What a captured packet says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tcp {
+    pub flags: Flags,
+    /// As on the wire, and counted from the connection's first as Wireshark shows them.
+    pub raw_seq: u32,
+    pub raw_ack: u32,
+    pub seq: u32,
+    pub ack: u32,
+    /// The window field, not scaled.
+    pub window: u16,
+    /// It was sent again.
+    pub again: bool,
 }
 
 /// One message of a step.
@@ -29,9 +48,77 @@ pub struct Item {
     pub sealed: bool,
 }
 
+/// The rungs: one a packet where packets were captured, else one a flight, with the steps of TCP derived.
 pub fn steps(leg: &Leg) -> Vec<Step> {
+    let mut steps = if leg.packets.is_empty() { derived(leg) } else { captured(leg) };
+    if leg.answer.as_ref().is_some_and(|answer| readable::environ(answer).is_some()) {
+        call_of_wsgi(leg, &mut steps);
+    }
+    steps
+}
+
+/// What a WSGI server and its application say to each other between request and answer (PEP 3333): derived from the
+/// environ that came back.
+fn call_of_wsgi(leg: &Leg, steps: &mut Vec<Step>) {
+    let Some(first_byte) = leg.first_byte else { return };
+    // The packet was there a moment before it was read.
+    let before = |step: &&Step| step.way == Way::Sent && step.bytes > 0 && step.at <= first_byte;
+    let Some(request) = steps.iter().filter(before).map(|step| step.at).next_back() else { return };
+    let Some(place) = steps.iter().rposition(|step| step.at == request && step.bytes > 0) else { return };
+    let status = leg.answer.as_ref().map_or(0, |answer| answer.status);
+    let call = |way, text: String| {
+        let items = vec![item(&text)];
+        Step { at: request, way, items, bytes: 0, derived: true, tcp: None }
+    };
+    let calls = [
+        call(Way::Sent, "WSGI server calls application(environ, start_response)".into()),
+        call(Way::Received, format!("application calls start_response({status}, headers)")),
+        call(Way::Received, "application returns the body, piece by piece".into()),
+    ];
+    steps.splice(place + 1..place + 1, calls);
+}
+
+fn captured(leg: &Leg) -> Vec<Step> {
+    let mut said = (false, false);
+    let rungs = leg.packets.iter().zip(packet::placed(&leg.packets));
+    rungs
+        .map(|(packet, place)| {
+            let tcp = Tcp {
+                flags: packet.flags,
+                raw_seq: packet.seq,
+                raw_ack: packet.ack,
+                seq: place.seq,
+                ack: place.ack,
+                window: packet.window,
+                again: place.again,
+            };
+            let mut items = match &leg.talk {
+                _ if packet.len == 0 || place.again => Vec::new(),
+                None => plain(leg, place.way, &mut said),
+                Some(talk) => messages(leg, talk, place.way, place.start, place.start + packet.len),
+            };
+            if packet.flags.rst {
+                items.push(item("RST"));
+            } else if packet.flags.fin {
+                items.push(item("FIN"));
+            } else if packet.len == 0 {
+                items.push(item(&packet.flags.to_string()));
+            }
+            let at = packet.at.duration_since(leg.started).unwrap_or_default();
+            Step { at, way: place.way, items, bytes: packet.len, derived: false, tcp: Some(tcp) }
+        })
+        .collect()
+}
+
+/// The messages that end within a piece of a way.
+fn messages(leg: &Leg, talk: &Conversation, way: Way, start: u64, end: u64) -> Vec<Item> {
+    let inside = talk.of(way).filter(|message| start < message.end && message.end <= end);
+    inside.map(|message| sealed(leg, message)).collect()
+}
+
+fn derived(leg: &Leg) -> Vec<Step> {
     let mut steps = Vec::new();
-    let tcp = |way, at, name: &str| Step { at, way, items: vec![item(name)], bytes: 0, derived: true };
+    let tcp = |way, at, name: &str| Step { at, way, items: vec![item(name)], bytes: 0, derived: true, tcp: None };
     steps.push(tcp(Way::Sent, Duration::ZERO, "SYN"));
     if let Some(connected) = leg.connected {
         steps.push(tcp(Way::Received, connected, "SYN, ACK"));
@@ -46,11 +133,7 @@ pub fn steps(leg: &Leg) -> Vec<Step> {
         let end = event.start + event.len;
         let items = match &leg.talk {
             None => plain(leg, event.way, &mut said),
-            Some(talk) => talk
-                .of(event.way)
-                .filter(|message| event.start < message.end && message.end <= end)
-                .map(|message| sealed(leg, message))
-                .collect(),
+            Some(talk) => messages(leg, talk, event.way, event.start, end),
         };
         match steps.last_mut() {
             // Several reads of one flight are one rung.
@@ -58,7 +141,7 @@ pub fn steps(leg: &Leg) -> Vec<Step> {
                 last.bytes += event.len;
                 last.items.extend(items);
             }
-            _ => steps.push(Step { at: event.at, way: event.way, items, bytes: event.len, derived: false }),
+            _ => steps.push(Step { at: event.at, way: event.way, items, bytes: event.len, derived: false, tcp: None }),
         }
     }
     if leg.wire.reset {

@@ -14,11 +14,14 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::capture::Capture;
 use super::exchange::{self, Lent};
 use super::kernel::{self, Side, Sides};
+use super::packet::Packet;
 use super::records::{self, Conversation};
 use super::request::{Answer, Column, Doors, Request};
 use super::secrets::Secret;
+use super::tcp_info::{self, TcpInfo};
 use super::tls_client::TlsClient;
 use super::trips::{self, Marks};
 use crate::net::tap::{Tap, Tape, Way};
@@ -26,7 +29,7 @@ use crate::net::tap::{Tap, Tape, Way};
 /// How long one column may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the kernel may take to settle the states of a closed connection.
-const SETTLING: Duration = Duration::from_millis(200);
+const SETTLING: Duration = Duration::from_secs(1);
 
 /// What TLS agreed on.
 #[derive(Debug, Clone)]
@@ -95,6 +98,27 @@ pub struct Leg {
     pub failure: Option<String>,
     pub trips: Option<u32>,
     pub close: Close,
+    /// The packets, where a packet socket could be opened and saw all of them.
+    pub packets: Vec<Packet>,
+    /// What the kernel counted on our side and, where it is on this machine, on the server's, before the close.
+    pub tcp: [Option<TcpInfo>; 2],
+}
+
+impl Leg {
+    /// Who reset the connection, if anybody did.
+    pub fn reset_by(&self) -> Option<Way> {
+        let packet = self.packets.iter().find(|packet| packet.flags.rst);
+        match packet {
+            Some(packet) => Some(self.way_of(packet)),
+            None => self.wire.reset.then_some(Way::Received),
+        }
+    }
+
+    pub fn way_of(&self, packet: &Packet) -> Way {
+        // The first packet is our SYN.
+        let ours = self.packets.first().is_some_and(|first| first.from == packet.from);
+        if ours { Way::Sent } else { Way::Received }
+    }
 }
 
 /// What a leg fills in while it runs, so that a failure keeps what was seen before it.
@@ -107,6 +131,8 @@ struct Running {
 /// Sends the request through one door. Failures are part of what is observed.
 pub(super) async fn run(column: Column, doors: Doors, request: &Request, tls: Option<&TlsClient>) -> Leg {
     let peer = if tls.is_some() { doors.https } else { doors.http };
+    // Without the privilege there are no packets, and TCP is derived.
+    let capture = Capture::start(peer.port()).ok();
     let began = Instant::now();
     let tape = || Rc::new(RefCell::new(Tape::new(began)));
     let mut running = Running {
@@ -129,16 +155,20 @@ pub(super) async fn run(column: Column, doors: Doors, request: &Request, tls: Op
             failure: None,
             trips: None,
             close: Close::default(),
+            packets: Vec::new(),
+            tcp: [None, None],
         },
         wire: tape(),
         clear: tape(),
     };
-    match tokio::time::timeout(PATIENCE, exchange(&mut running, began, request, tls)).await {
+    match tokio::time::timeout(PATIENCE, exchange(&mut running, began, request, tls, capture.as_ref())).await {
         Ok(Ok(())) => {}
         Ok(Err(failure)) => running.leg.failure = Some(failure),
         Err(_) => running.leg.failure = Some(format!("no end after {} s", PATIENCE.as_secs())),
     }
-    finish(running, tls).await
+    let mut leg = finish(running, tls).await;
+    leg.packets = capture.map(Capture::finish).unwrap_or_default();
+    leg
 }
 
 async fn exchange(
@@ -146,6 +176,7 @@ async fn exchange(
     began: Instant,
     request: &Request,
     tls: Option<&TlsClient>,
+    capture: Option<&Capture>,
 ) -> Result<(), String> {
     let leg = &mut running.leg;
     let tcp = TcpStream::connect(leg.peer).await.map_err(|error| format!("{} does not accept: {error}", leg.peer))?;
@@ -153,6 +184,9 @@ async fn exchange(
     // A small write goes out at once: a delay of Nagle's would look like a round trip.
     let _ = tcp.set_nodelay(true);
     leg.local = tcp.local_addr().ok();
+    if let (Some(capture), Some(local)) = (capture, leg.local) {
+        capture.only(local, leg.peer);
+    }
     let mut tcp = Tap::new(tcp, running.wire.clone());
     let Some(tls) = tls else {
         leg.answer = Some(exchange::h1(&mut tcp, request, &leg.authority).await?);
@@ -197,8 +231,10 @@ async fn exchange(
 /// Asks the kernel for the other side while the connection lives: if it is here now, its end can be judged later. Not
 /// earlier, since the question takes longer than the answer from a server near by.
 fn look_for_server(leg: &mut Leg) {
-    let sides = leg.local.and_then(|local| kernel::sides(local, leg.peer).ok());
-    leg.close.server_here = sides.is_some_and(|sides| sides.server.is_some());
+    let Some(local) = leg.local else { return };
+    leg.tcp = [tcp_info::of(local, leg.peer).ok(), tcp_info::of(leg.peer, local).ok()];
+    let in_tables = || kernel::sides(local, leg.peer).is_ok_and(|sides| sides.server.is_some());
+    leg.close.server_here = leg.tcp[1].is_some() || in_tables();
 }
 
 /// Lets the last bytes and the FIN leave in one packet. Apart, a server that answers close_notify with its own FIN would

@@ -3,6 +3,7 @@
 //!
 //! [`compare::run`] is the function to read first. Nothing here touches the connections of clients.
 
+mod capture;
 pub mod compare;
 mod cost;
 mod cursor;
@@ -16,6 +17,7 @@ pub mod json;
 pub mod kernel;
 pub mod ladder;
 mod leg;
+pub mod packet;
 pub mod pcapng;
 mod readable;
 pub mod records;
@@ -23,7 +25,9 @@ pub mod render;
 mod request;
 pub mod secrets;
 mod table;
+pub mod tcp_info;
 mod tls_client;
+pub mod topics;
 pub mod trips;
 pub mod trust;
 

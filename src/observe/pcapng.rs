@@ -1,8 +1,9 @@
-//! The comparison as a pcapng file (draft-ietf-opsawg-pcapng): packets made from the tapped bytes, and marked so, with the
-//! TLS secrets of these connections, so that Wireshark opens them decrypted.
+//! The comparison as a pcapng file (draft-ietf-opsawg-pcapng), with the TLS secrets of these connections, so that Wireshark
+//! opens it decrypted.
 //!
-//! The bytes and their times are observed; sequence numbers, acknowledgements and the handshake and close steps of TCP are
-//! made, since a socket does not show them.
+//! Where packets were captured they are the packets of the file. Elsewhere packets are made from the tapped bytes, on an
+//! interface that is called so: bytes and times are observed then, and sequence numbers, acknowledgements and the handshake
+//! and close steps of TCP are made, since a socket does not show them.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -20,6 +21,9 @@ const SECRETS: u32 = 10;
 const TLS_KEY_LOG: u32 = 0x544c_534b;
 /// Packets start with an IP header.
 const LINKTYPE_RAW: u16 = 101;
+/// Numbers of the interfaces, in the order of their blocks.
+const CAPTURED: u32 = 0;
+const SYNTHESISED: u32 = 1;
 /// What one packet carries at most.
 const SEGMENT: usize = 1460;
 
@@ -38,20 +42,22 @@ pub fn bytes(comparison: &Comparison) -> Vec<u8> {
     option(
         &mut section,
         1,
-        b"Made by vestibule compare from the bytes of its own sockets: data and times are observed, TCP headers, handshake \
-          and close are synthesised.",
+        b"Made by vestibule compare. Interface captured: packets as they were. Interface synthesised: data and times are \
+          observed on its own sockets, TCP headers, handshake and close are made from them.",
     );
     option(&mut section, 4, b"vestibule compare");
     option(&mut section, 0, b"");
     block(&mut out, SECTION, &section);
-    let mut interface = vec![];
-    interface.extend(LINKTYPE_RAW.to_le_bytes());
-    interface.extend([0; 6]);
-    option(&mut interface, 2, b"synthesised");
-    // Times count nanoseconds.
-    option(&mut interface, 9, &[9]);
-    option(&mut interface, 0, b"");
-    block(&mut out, INTERFACE, &interface);
+    for name in [&b"captured"[..], b"synthesised"] {
+        let mut interface = vec![];
+        interface.extend(LINKTYPE_RAW.to_le_bytes());
+        interface.extend([0; 6]);
+        option(&mut interface, 2, name);
+        // Times count nanoseconds.
+        option(&mut interface, 9, &[9]);
+        option(&mut interface, 0, b"");
+        block(&mut out, INTERFACE, &interface);
+    }
     let legs = || comparison.exchanges.iter().flat_map(|exchange| &exchange.legs);
     for leg in legs().filter(|leg| !leg.secrets.is_empty()) {
         let text = key_log(&leg.secrets);
@@ -62,11 +68,25 @@ pub fn bytes(comparison: &Comparison) -> Vec<u8> {
         block(&mut out, SECRETS, &secrets);
     }
     for leg in legs() {
-        if let Some(local) = leg.local {
+        for packet in &leg.packets {
+            packet_block(&mut out, CAPTURED, packet.at, &packet.bytes);
+        }
+        if let (Some(local), true) = (leg.local, leg.packets.is_empty()) {
             connection(&mut out, leg, local);
         }
     }
     out
+}
+
+fn packet_block(out: &mut Vec<u8>, interface: u32, at: SystemTime, packet: &[u8]) {
+    let time = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
+    let mut body = interface.to_le_bytes().to_vec();
+    body.extend(((time >> 32) as u32).to_le_bytes());
+    body.extend((time as u32).to_le_bytes());
+    body.extend((packet.len() as u32).to_le_bytes());
+    body.extend((packet.len() as u32).to_le_bytes());
+    pad(&mut body, packet);
+    block(out, PACKET, &body);
 }
 
 /// One connection, from SYN to the last ACK.
@@ -84,14 +104,7 @@ impl Talk {
         let packet = ip(self.ends[from], self.ends[to], self.next[from], acknowledges, flags, data);
         let grown = data.len() as u32 + u32::from(flags & (SYN | FIN) != 0);
         self.next[from] = self.next[from].wrapping_add(grown);
-        let time = (self.started + at).duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
-        let mut block_body = vec![0; 4];
-        block_body.extend(((time >> 32) as u32).to_le_bytes());
-        block_body.extend((time as u32).to_le_bytes());
-        block_body.extend((packet.len() as u32).to_le_bytes());
-        block_body.extend((packet.len() as u32).to_le_bytes());
-        pad(&mut block_body, &packet);
-        block(out, PACKET, &block_body);
+        packet_block(out, SYNTHESISED, self.started + at, &packet);
     }
 }
 

@@ -138,6 +138,38 @@ pub fn seen_by_backend(answer: &Answer) -> Vec<(&'static str, String)> {
     seen
 }
 
+/// The environ that a WSGI application says it got (PEP 3333), if the answer is one: keys in order.
+pub fn environ(answer: &Answer) -> Option<serde_json::Map<String, serde_json::Value>> {
+    match serde_json::from_slice(&answer.body) {
+        Ok(serde_json::Value::Object(object)) if object.contains_key("wsgi.url_scheme") => Some(object),
+        _ => None,
+    }
+}
+
+/// What becomes of the parts of the request in the environ: part, key, value.
+pub fn in_environ(answer: &Answer) -> Vec<(&'static str, &'static str, String)> {
+    const PARTS: [(&str, &str); 14] = [
+        ("method", "REQUEST_METHOD"),
+        ("path, mount point", "SCRIPT_NAME"),
+        ("path, the rest", "PATH_INFO"),
+        ("query", "QUERY_STRING"),
+        ("version (of the last hop)", "SERVER_PROTOCOL"),
+        ("Host", "HTTP_HOST"),
+        ("User-Agent", "HTTP_USER_AGENT"),
+        ("Cookie", "HTTP_COOKIE"),
+        ("Content-Type", "CONTENT_TYPE"),
+        ("Content-Length", "CONTENT_LENGTH"),
+        ("who connects: the proxy", "REMOTE_ADDR"),
+        ("client, by the proxy", "HTTP_X_FORWARDED_FOR"),
+        ("its door, by the proxy", "HTTP_X_FORWARDED_PROTO"),
+        ("scheme of the last hop", "wsgi.url_scheme"),
+    ];
+    let Some(environ) = environ(answer) else { return Vec::new() };
+    let text =
+        |key: &str| environ.get(key).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_string));
+    PARTS.into_iter().filter_map(|(part, key)| Some((part, key, text(key)?))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

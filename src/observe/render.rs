@@ -27,8 +27,16 @@ impl Style {
         if self.color { format!("{code}{text}{RESET}") } else { text.to_string() }
     }
 
+    pub(super) fn bold(&self, text: &str) -> String {
+        self.paint(BOLD, text)
+    }
+
+    pub(super) fn dim(&self, text: &str) -> String {
+        self.paint(DIM, text)
+    }
+
     /// At least 80: narrower terminals wrap.
-    fn columns(&self) -> usize {
+    pub(super) fn columns(&self) -> usize {
         self.width.max(80)
     }
 }
@@ -56,6 +64,7 @@ pub fn text(comparison: &Comparison, style: Style) -> String {
         push_readable(&mut out, exchange, index == 0, style);
         if index == 0 {
             push_ladders(&mut out, exchange, style);
+            push_environ(&mut out, exchange, style);
         }
     }
     if let Some(identity) = table::identity(comparison) {
@@ -124,9 +133,26 @@ fn push_part(out: &mut String, part: &Readable, clear: bool, style: Style) {
     }
 }
 
+/// The environ of a WSGI application beside the request, as the plain and the first TLS column brought it.
+fn push_environ(out: &mut String, exchange: &Exchange, style: Style) {
+    for leg in exchange.legs.iter().filter(|leg| matches!(leg.column, Column::Plain | Column::Tls13)) {
+        let parts = leg.answer.as_ref().map(readable::in_environ).unwrap_or_default();
+        if parts.is_empty() {
+            continue;
+        }
+        let heading = format!("What the WSGI application gets, {}", leg.column.title());
+        *out += &format!("\n{}\n", style.paint(BOLD, &heading));
+        for (part, key, value) in parts {
+            let room = style.columns().saturating_sub(52);
+            *out += &format!("  {part:26}{key:24}{}\n", cut(&value, room));
+        }
+    }
+}
+
 fn push_ladders(out: &mut String, exchange: &Exchange, style: Style) {
     for leg in &exchange.legs {
-        let heading = format!("Ladder, {} (client left, server right; * = derived)", leg.column.title());
+        let source = if leg.packets.is_empty() { "* = derived" } else { "packets as captured" };
+        let heading = format!("Ladder, {} (client left, server right; {source})", leg.column.title());
         *out += &format!("\n{}\n", style.paint(BOLD, &heading));
         for step in ladder::steps(leg) {
             push_step(out, &step, style);
@@ -149,7 +175,19 @@ fn push_step(out: &mut String, step: &Step, style: Style) {
         })
         .collect();
     let room = style.columns().saturating_sub(lead.len()).max(20);
-    let text = if names.is_empty() { "part of a message".into() } else { names.join(", ") };
+    let mut text = if names.is_empty() { "part of a message".into() } else { names.join(", ") };
+    if let Some(tcp) = &step.tcp {
+        if tcp.again {
+            text = "sent again".into();
+        }
+        text += &format!("  seq={}", tcp.seq);
+        if tcp.flags.ack {
+            text += &format!(" ack={}", tcp.ack);
+        }
+        if tcp.flags.syn {
+            text += &format!(" win={}", tcp.window);
+        }
+    }
     let sealed = !step.items.is_empty() && step.items.iter().all(|item| item.sealed);
     let indent = " ".repeat(lead.len());
     for (index, line) in words(&text, room).into_iter().enumerate() {
@@ -175,7 +213,7 @@ fn push_end(out: &mut String, leg: &Leg) {
 }
 
 /// Breaks at spaces where there are some.
-fn words(text: &str, room: usize) -> Vec<String> {
+pub(super) fn words(text: &str, room: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
         let Some(last) = lines.last_mut() else { break };
@@ -201,7 +239,7 @@ fn pieces(line: &str, room: usize) -> Vec<String> {
     chars.chunks(room.max(1)).map(|piece| piece.iter().collect()).collect()
 }
 
-fn wrap(text: &str, indent: &str, width: usize) -> String {
+pub(super) fn wrap(text: &str, indent: &str, width: usize) -> String {
     words(text, width - indent.len()).iter().map(|line| format!("{indent}{line}\n")).collect()
 }
 

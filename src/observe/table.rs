@@ -8,6 +8,7 @@ use super::hello::{group_name, version_name};
 use super::identity::{self, Identity};
 use super::leg::Leg;
 use super::readable;
+use crate::net::tap::Way;
 
 /// A label, and one text a column.
 pub type Row = (String, Vec<String>);
@@ -46,6 +47,20 @@ pub fn rows(exchange: &Exchange) -> Vec<Row> {
         let talk = leg.talk.as_ref()?;
         Some(format!("{} + {}", talk.sent.len(), talk.received.len()))
     });
+    row("TCP packets", &|leg| {
+        if !leg.packets.is_empty() {
+            let sent = leg.packets.iter().filter(|packet| leg.way_of(packet) == Way::Sent).count();
+            return Some(format!("{sent} + {}", leg.packets.len() - sent));
+        }
+        // Until the close, as the kernel counted them.
+        leg.tcp[0].map(|info| format!("{} + {}*", info.segments_out, info.segments_in))
+    });
+    row("  sent again", &|leg| {
+        let counted = leg.tcp.iter().flatten().map(|info| info.retransmitted).sum::<u32>();
+        leg.tcp[0].map(|_| counted.to_string())
+    });
+    row("  window (segments)", &|leg| leg.tcp[0].map(|info| info.window.to_string()));
+    row("  rtt (kernel)", &|leg| leg.tcp[0].map(|info| milliseconds(info.rtt)));
     row("handshake CPU", &|leg| leg.handshake_cpu.map(milliseconds));
     row("first byte here", &|leg| leg.first_byte.map(milliseconds));
     for distance in DISTANCES {
@@ -68,7 +83,9 @@ pub fn rows(exchange: &Exchange) -> Vec<Row> {
 
 /// Who closed first: by who keeps TIME_WAIT where the kernel says it, else by the order of our calls and reads.
 pub fn first_fin(leg: &Leg) -> Option<&'static str> {
-    use crate::net::tap::Way;
+    if let Some(closed) = first_fin_packet(leg) {
+        return Some(closed);
+    }
     match leg.close.holder() {
         "client" => return Some("client"),
         "server" => return Some("server"),
@@ -81,6 +98,17 @@ pub fn first_fin(leg: &Leg) -> Option<&'static str> {
         (None, Some(_)) => Some("server"),
         (None, None) => None,
     }
+}
+
+/// The same by the packets: at once, if neither had the other's when it sent its own.
+fn first_fin_packet(leg: &Leg) -> Option<&'static str> {
+    let fins: Vec<_> = leg.packets.iter().filter(|packet| packet.flags.fin).collect();
+    let first = fins.first()?;
+    let after = first.seq.wrapping_add(first.len as u32).wrapping_add(1);
+    if fins.iter().any(|other| other.from != first.from && other.ack != after) {
+        return Some("both at once");
+    }
+    Some(if leg.way_of(first) == Way::Sent { "client" } else { "server" })
 }
 
 /// The sentences below the table: what the numbers mean, each only where it is true of this run.
@@ -111,7 +139,11 @@ pub fn lessons(exchange: &Exchange) -> Vec<String> {
     }
     for leg in &exchange.legs {
         if leg.answer.is_some() && leg.close.holder() == "nobody" {
-            let why = if leg.wire.reset { "the server's RST ended it" } else { "a RST ended it, or it has passed" };
+            let why = match leg.reset_by() {
+                Some(Way::Received) => "the server's RST ended it",
+                Some(Way::Sent) => "our RST ended it: the server's data met a closed socket",
+                None => "a RST ended it, or it has passed",
+            };
             lessons.push(format!("{}: nobody keeps TIME_WAIT: {why}.", leg.column.title()));
         }
     }

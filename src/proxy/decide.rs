@@ -75,7 +75,10 @@ pub fn enter<'v>(
     let site = view.snapshot.config.sites.get(found.site).ok_or(Why::RouteNoHost)?;
     let route = site.routes.get(found.route).ok_or(Why::RouteNoRoute)?;
     witness.meet(found);
-    check_certificate(view, conn, head)?;
+    if head.target().len() > route.limits.uri_bytes {
+        return Err(Why::LimitUriBytes);
+    }
+    check_certificate(view, conn, head, found.site)?;
     check_loop(head)?;
 
     let client = prepare_request(head, conn, &route.forwarding);
@@ -89,6 +92,9 @@ pub fn enter<'v>(
     };
     if let Some(response) = answer {
         return Ok(Entry { route, client, varies, chain: None, early: Some((Early::Door, response)) });
+    }
+    if conn.tls.is_none() && view.snapshot.requires_client_cert(found.site) {
+        return Err(Why::TlsClientCert);
     }
     let alias = if found.alias { to_own_name(site, &client, head) } else { None };
     let early = alias.map(|response| (Early::Alias, Box::new(response)));
@@ -140,8 +146,13 @@ pub fn finish(entry: &Entry<'_>, conn: &ConnInfo, head: &RequestHead, response: 
 
 /// A connection opened for one host must not carry another that is served with another certificate: the client checked
 /// only the first (RFC 9110 section 15.5.20).
-fn check_certificate(view: &View, conn: &ConnInfo, head: &RequestHead) -> Result<(), Why> {
+///
+/// Nor one that asks its clients for another certificate, or for one at all: with TLS 1.3 nothing else would ever ask.
+fn check_certificate(view: &View, conn: &ConnInfo, head: &RequestHead, site: usize) -> Result<(), Why> {
     let (Some(facts), Some(certs)) = (&conn.tls, &view.snapshot.certs) else { return Ok(()) };
+    if facts.policy != certs.client_policy(site) {
+        return Err(Why::TlsSniMismatch);
+    }
     let Some(sni) = facts.sni.as_deref() else { return Ok(()) };
     let host = head.host();
     if host.eq_ignore_ascii_case(sni.as_bytes()) {

@@ -1,6 +1,8 @@
 //! Pick a server, get a connection, exchange; on failure ask the failure whether to try again.
 
-use std::time::Duration;
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use super::buffer;
 use super::record::Record;
@@ -8,101 +10,197 @@ use crate::config::Route;
 use crate::error::Why;
 use crate::filter::target;
 use crate::http::body::Body;
-use crate::http::headers::{remove_hop_by_hop, via};
+use crate::http::headers::{Client, remove_hop_by_hop, via};
 use crate::http::{Request, Response, websocket};
 use crate::message::{Fields, Framing, RequestHead, Version};
+use crate::metrics::Retried;
 use crate::net::proxy_protocol::Addresses;
+use crate::snapshot::View;
 use crate::upstream::{self, Answer, Cluster, Ongoing, Outgoing, Retry, Upload, Waits};
 
-/// Sends the request to a server of the cluster and makes its answer ours.
+/// Between two rounds of a request that waits for a server.
+const ROUND: Duration = Duration::from_millis(250);
+
+/// Sends the request to a server of the cluster and makes its answer ours. `latest` gives the generation that is served now,
+/// for a request that waits.
 ///
 /// # Errors
 /// The cause of the last try.
 pub(super) async fn forward(
+    latest: impl Fn() -> Rc<View>,
     cluster: &Cluster,
     route: &Route,
     request: &mut Request,
+    client: &Client,
     record: &mut Record,
 ) -> Result<Response, Why> {
     prepare(route, &mut request.head)?;
-    let ends = Addresses { source: request.conn.peer, destination: request.conn.local };
+    request.body.set_idle(route.timeouts.request_body_idle);
+    let body = std::mem::replace(&mut request.body, Body::Empty);
+    let upload = match request.head.framing {
+        Framing::None => Upload::new(body, None),
+        _ if route.buffer_request => buffer::read_whole(&mut request.head, body, route.limits.body).await?,
+        _ => Upload::new(body, route.limits.body),
+    };
     let waits = Waits {
         connect: route.timeouts.connect,
         response_header: route.timeouts.response_header,
         body_idle: longer(route.timeouts.request_body_idle, route.timeouts.response_body_idle),
         tunnel_idle: route.timeouts.tunnel_idle,
     };
-    request.body.set_idle(route.timeouts.request_body_idle);
-    let body = std::mem::replace(&mut request.body, Body::Empty);
-    let mut upload = match request.head.framing {
-        Framing::None => Upload::new(body, None),
-        _ if route.buffer_request => buffer::read_whole(&mut request.head, body, route.limits.body).await?,
-        _ => Upload::new(body, route.limits.body),
-    };
-    let target = target::of(route, &request.head)?;
-    let outgoing = Outgoing { head: &request.head, target: &target, host: &cluster.host_header };
-    // Doing it twice must be harmless, or it is not done twice.
-    let once = !request.head.is_idempotent();
-    let upgrade = request.head.upgrade.is_some();
-    let mut tried: Vec<usize> = Vec::new();
-    let (mut retries, mut fresh) = (0, false);
+    let job = Job { target: target::of(route, &request.head)?, request, route, client, waits };
     cluster.note_request();
-    loop {
-        let (index, in_flight) = cluster.take(&tried).await?;
-        let endpoint = in_flight.endpoint().clone();
-        record.attempt(&endpoint);
-        let pooled = if fresh { None } else { endpoint.checkout(once, upgrade) };
-        let channel = match pooled {
-            Some(channel) => channel,
-            None => match upstream::connect(&endpoint, upgrade, waits.connect, ends).await {
-                Ok(channel) => channel,
-                Err(why) => {
-                    cluster.note_failure(&endpoint);
-                    // Nothing was sent, so any method may go to another server.
-                    tried.push(index);
-                    let other = tried.len() < cluster.endpoints.len();
-                    if other && retries < cluster.retries.attempts && cluster.may_retry() {
-                        retries += 1;
-                        continue;
+    match job.attempt(cluster, upload, record).await {
+        Ok(response) => Ok(response),
+        // On the heap, so that a request that does not wait is no larger for it.
+        Err(broken) => match cluster.hold {
+            Some(hold) if is_absence(broken.why) => Box::pin(job.wait(latest, cluster, hold, broken, record)).await,
+            _ => Err(broken.why),
+        },
+    }
+}
+
+/// A request on its way to a server.
+struct Job<'a> {
+    request: &'a Request,
+    /// Path and query that the server gets.
+    target: Cow<'a, [u8]>,
+    route: &'a Route,
+    client: &'a Client,
+    waits: Waits,
+}
+
+/// Why there is no answer, and the body where nothing of it was sent.
+struct Broken {
+    why: Why,
+    upload: Option<Upload>,
+}
+
+impl Job<'_> {
+    /// Tries a server, and others where that is allowed.
+    async fn attempt(&self, cluster: &Cluster, mut upload: Upload, record: &mut Record) -> Result<Response, Broken> {
+        let Job { request, waits, .. } = *self;
+        let ends = Addresses { source: request.conn.peer, destination: request.conn.local };
+        let outgoing = Outgoing { head: &request.head, target: &self.target, host: &cluster.host_header };
+        let choice = cluster.choice(&request.head, self.client.address);
+        // Doing it twice must be harmless, or it is not done twice.
+        let once = !request.head.is_idempotent();
+        let upgrade = request.head.upgrade.is_some();
+        let mut tried: Vec<usize> = Vec::new();
+        let (mut retries, mut fresh) = (0, false);
+        loop {
+            let (index, in_flight) = match cluster.take(&tried, choice).await {
+                Ok(taken) => taken,
+                Err(why) => return Err(Broken { why, upload: Some(upload) }),
+            };
+            let endpoint = in_flight.endpoint().clone();
+            record.attempt(&endpoint);
+            let pooled = if fresh { None } else { endpoint.checkout(once, upgrade) };
+            let channel = match pooled {
+                Some(channel) => {
+                    record.connected(true);
+                    channel
+                }
+                None => match upstream::connect(&endpoint, upgrade, waits.connect, ends).await {
+                    Ok(channel) => {
+                        record.connected(false);
+                        channel
                     }
-                    return Err(why);
+                    Err(why) => {
+                        cluster.note_failure(index, &endpoint);
+                        // Nothing was sent, so any method may go to another server.
+                        tried.push(index);
+                        let other = tried.len() < cluster.endpoints.len();
+                        if other && retries < cluster.retries.attempts && cluster.may_retry() {
+                            retries += 1;
+                            record.retry(Retried::Connect);
+                            continue;
+                        }
+                        return Err(Broken { why, upload: Some(upload) });
+                    }
+                },
+            };
+            record.forwarded(&outgoing);
+            let ongoing =
+                Ongoing { in_flight, upload, deadline: &request.deadline, waits, interim: request.interim.as_ref() };
+            match upstream::exchange(outgoing, channel, ongoing).await {
+                Ok(answer) => {
+                    cluster.note_answer(&endpoint);
+                    record.answered(&answer.head);
+                    check_websocket(&request.head, &answer).map_err(|why| Broken { why, upload: None })?;
+                    let mut response = response(answer, self.route);
+                    if let Some(cookie) = cluster.set_cookie(&endpoint, &request.head, self.client.https) {
+                        response.fields.push(b"Set-Cookie", cookie.as_bytes());
+                    }
+                    return Ok(response);
                 }
-            },
-        };
-        record.forwarded(&outgoing);
-        let ongoing =
-            Ongoing { in_flight, upload, deadline: &request.deadline, waits, interim: request.interim.as_ref() };
-        match upstream::exchange(outgoing, channel, ongoing).await {
-            Ok(answer) => {
-                cluster.note_answer(&endpoint);
-                record.answered(&answer.head);
-                check_websocket(&request.head, &answer)?;
-                return Ok(response(answer, route));
-            }
-            Err(failure) => {
-                if is_servers_fault(failure.why) {
-                    cluster.note_failure(&endpoint);
-                }
-                upload = failure.upload;
-                let allowed = match failure.retry {
-                    Retry::NeverSent => true,
-                    Retry::Unanswered => !once,
-                    Retry::No => false,
-                };
-                // Not out of the retry budget: it is one try over a fresh connection, and a server that closes after each
-                // answer must not cost its clients a request.
-                if !allowed || fresh || retries >= cluster.retries.attempts || !upload.rewind() {
-                    return Err(failure.why);
-                }
-                retries += 1;
-                // Another server where there is one, else the same one over a fresh connection.
-                fresh = true;
-                if tried.len() + 1 < cluster.endpoints.len() {
-                    tried.push(index);
+                Err(failure) => {
+                    if is_servers_fault(failure.why) {
+                        cluster.note_failure(index, &endpoint);
+                    }
+                    upload = failure.upload;
+                    let allowed = match failure.retry {
+                        Retry::NeverSent => true,
+                        Retry::Unanswered => !once,
+                        Retry::Elsewhere => !once && tried.len() + 1 < cluster.endpoints.len() && cluster.may_retry(),
+                        Retry::No => false,
+                    };
+                    // A kept connection that was closed is not out of the retry budget: it is one try over a fresh one, and a
+                    // server that closes after each answer must not cost its clients a request.
+                    if !allowed || fresh || retries >= cluster.retries.attempts || !upload.rewind() {
+                        return Err(Broken { why: failure.why, upload: None });
+                    }
+                    retries += 1;
+                    record.retry(match failure.retry {
+                        Retry::NeverSent => Retried::NeverSent,
+                        Retry::Elsewhere => Retried::ClosedFresh,
+                        Retry::Unanswered | Retry::No => Retried::ClosedReused,
+                    });
+                    // Another server where there is one, else the same one over a fresh connection.
+                    fresh = true;
+                    if tried.len() + 1 < cluster.endpoints.len() {
+                        tried.push(index);
+                    }
                 }
             }
         }
     }
+
+    /// Tries again until a server is there or `hold` is over. Each round meets the generation that is served then: a reload that
+    /// names another server ends the wait.
+    async fn wait(
+        &self,
+        latest: impl Fn() -> Rc<View>,
+        cluster: &Cluster,
+        hold: Duration,
+        broken: Broken,
+        record: &mut Record,
+    ) -> Result<Response, Why> {
+        let (end, name) = (Instant::now() + hold, cluster.name.as_str());
+        let Some(_held) = cluster.hold() else { return Err(broken.why) };
+        let Broken { mut why, mut upload } = broken;
+        while let Some(body) = upload.take()
+            && is_absence(why)
+        {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            tokio::time::sleep(ROUND.min(left)).await;
+            let view = latest();
+            let Some(cluster) = view.clusters.iter().find(|cluster| cluster.name == name) else { break };
+            match self.attempt(cluster, body, record).await {
+                Ok(response) => return Ok(response),
+                Err(broken) => Broken { why, upload } = broken,
+            }
+        }
+        Err(why)
+    }
+}
+
+/// No server can be reached: nothing was sent, and that may change.
+fn is_absence(why: Why) -> bool {
+    matches!(why, Why::UpstreamRefused | Why::UpstreamUnreachable | Why::UpstreamConnectTimeout | Why::UpstreamDns)
 }
 
 /// The server broke off before its answer. That it closed an idle connection is no failure, and what the client did is not

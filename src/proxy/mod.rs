@@ -2,19 +2,23 @@
 
 pub mod access_log;
 mod buffer;
+mod counted;
 mod decide;
 pub mod forward;
 mod inspected;
 mod record;
+mod sinks;
 mod tally;
+pub mod trace;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use self::access_log::AccessLog;
 pub use self::decide::{Early, Entry, Outcome, Witness, act, enter, finish};
-use self::record::Record;
+use self::record::{Flight, Record};
+pub use self::sinks::{Names, Sinks};
 pub use self::tally::Tally;
+use crate::config::Action;
 use crate::error::Why;
 use crate::filter::{Chain, Notes, Verdict, Visit, challenge};
 use crate::http::respond::{self, Format};
@@ -28,18 +32,21 @@ pub const HEALTH_PATH: &str = "/.vestibule/health";
 /// One worker's proxy.
 pub struct Proxy {
     view: RefCell<Rc<View>>,
-    log: RefCell<Option<AccessLog>>,
+    sinks: RefCell<Option<Rc<Sinks>>>,
     tally: Tally,
     /// What a health check is told.
     ready: Cell<bool>,
 }
 
 impl Handler for Proxy {
-    async fn handle(&self, mut request: Request) -> Response {
+    async fn handle(&self, request: Request) -> Response {
         let view = self.view();
-        let mut record = Record::begin(self.log.borrow().as_ref(), &view.snapshot, &request);
+        let record = Record::begin(self.sinks.borrow().as_ref(), &view.snapshot, &request);
+        let mut flight = Flight { request, record };
         let mut met = Met::default();
-        let mut response = match self.answer(&view, &mut request, &mut record, &mut met).await {
+        let answer = self.answer(&view, &mut flight.request, &mut flight.record, &mut met).await;
+        let Flight { request, record } = &mut flight;
+        let mut response = match answer {
             Ok(response) => response,
             Err(Stop { why, fields }) => {
                 record.why = Some(why);
@@ -54,14 +61,14 @@ impl Handler for Proxy {
         };
         if let Some(chain) = met.chain {
             chain.response(&met.notes, &request.head, met.https, &mut response);
-            record.would_refuse = met.notes.would_refuse;
+            (record.would_refuse, record.user) = (met.notes.would_refuse, met.notes.user.take());
         }
         self.tally.count(response.status);
-        record.attach(response, &request)
+        flight.attach(response)
     }
 
     fn refuse(&self, conn: &Rc<ConnInfo>, why: Why) -> Response {
-        let mut record = Record::refused(self.log.borrow().as_ref(), conn);
+        let mut record = Record::refused(self.sinks.borrow().as_ref(), conn);
         record.why = Some(why);
         let response = respond::error(why, Format::Text, &record.request_id());
         self.tally.count(response.status);
@@ -70,14 +77,20 @@ impl Handler for Proxy {
 }
 
 impl Proxy {
-    pub fn new(view: Rc<View>, log: Option<AccessLog>) -> Proxy {
-        Proxy { view: RefCell::new(view), log: RefCell::new(log), tally: Tally::default(), ready: Cell::new(true) }
+    pub fn new(view: Rc<View>, sinks: Option<Sinks>) -> Proxy {
+        let sinks = RefCell::new(sinks.map(Rc::new));
+        Proxy { view: RefCell::new(view), sinks, tally: Tally::default(), ready: Cell::new(true) }
     }
 
     /// Puts a generation in place: requests that begin after this meet it.
-    pub fn adopt(&self, view: Rc<View>, log: Option<AccessLog>) {
+    pub fn adopt(&self, view: Rc<View>, sinks: Option<Sinks>) {
         self.view.replace(view);
-        self.log.replace(log);
+        self.sinks.replace(sinks.map(Rc::new));
+    }
+
+    /// Who wants to know of requests and connections.
+    pub fn sinks(&self) -> Option<Rc<Sinks>> {
+        self.sinks.borrow().clone()
     }
 
     /// The generation that new requests meet. A request keeps its own to its end.
@@ -112,6 +125,7 @@ impl Proxy {
             return Ok(response);
         }
         let mut entry = enter(view, &request.conn, &mut request.head, record)?;
+        record.trace(&mut request.head);
         (met.https, met.chain) = (entry.client.https, entry.chain);
         if let Some((_, response)) = entry.early.take() {
             return Ok(*response);
@@ -133,7 +147,11 @@ impl Proxy {
         }
         let mut response = match act(view, &entry, &request.conn, &mut request.head, record)? {
             Outcome::Forward(cluster) => {
-                let mut response = forward::forward(cluster, entry.route, request, record).await?;
+                if let Action::Forward(upstream) = entry.route.action {
+                    record.forward(upstream, request);
+                }
+                let mut response =
+                    forward::forward(|| self.view(), cluster, entry.route, request, &entry.client, record).await?;
                 if let Some(pages) = met.chain.and_then(Chain::error_pages) {
                     pages.replace(&request.head.fields, || record.request_id(), &mut response);
                 }

@@ -1,17 +1,22 @@
-//! What one request leaves behind: gathered on its way, written at its end, and only when the access log is on.
+//! What one request leaves behind: gathered on its way, told to the sinks at its end, and only where there are sinks.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Witness;
-use super::access_log::{AccessLog, Line};
+use super::access_log::{Line, Times};
+use super::counted::Counted;
 use super::inspected::Inspected;
+use super::sinks::Sinks;
+use super::trace::{Span, Trace};
 use crate::error::Why;
+use crate::http::body::Body;
 use crate::http::headers::Client;
 use crate::http::{ConnInfo, Ended, OnEnd, Request, Response};
-use crate::message::{Known, RequestHead, ResponseHead};
+use crate::message::{Fields, Method, RequestHead, ResponseHead, Span as Bytes, Version};
+use crate::metrics::Retried;
 use crate::net::clock;
 use crate::route::{Asked, Found};
 use crate::snapshot::{Snapshot, View};
@@ -22,12 +27,14 @@ pub(super) struct Record {
     pub why: Option<Why>,
     /// A rule on trial (`dry_run`) would have refused the request.
     pub would_refuse: Option<Why>,
+    /// The user that `basic_auth` knows.
+    pub user: Option<String>,
     /// Where no route was met: the path of the site's route that is nearest.
     pub nearest: Option<String>,
     /// Whose request it is, by their places in the config.
     pub site: Option<usize>,
     pub route: Option<usize>,
-    id: OnceCell<String>,
+    id: OnceCell<u64>,
     /// Nothing below is gathered when nobody reads it.
     details: Option<Box<Details>>,
     /// What the inspector is told, where it is on.
@@ -35,48 +42,70 @@ pub(super) struct Record {
 }
 
 struct Details {
-    log: AccessLog,
+    sinks: Rc<Sinks>,
     conn: Rc<ConnInfo>,
     began: Instant,
-    /// From the end of the request to the response head.
-    upstream_time: Option<Duration>,
+    times: Times,
     sent_at: Instant,
     attempts: u32,
-    server: Option<Box<str>>,
+    /// The server of the last attempt.
+    server: Option<Rc<Endpoint>>,
+    upstream: usize,
     found: Option<Found>,
-    client: Option<Client>,
+    /// The client, where it is another than the peer.
+    client_ip: Option<Box<str>>,
+    received: Option<Rc<Cell<u64>>>,
+    trace: Option<Trace>,
+}
+
+/// A request and its record. When it is dropped before its answer, since the client has left, that is told too.
+pub(super) struct Flight {
+    pub request: Request,
+    pub record: Record,
+}
+
+/// How a request ended.
+struct End<'a> {
+    head: Option<&'a RequestHead>,
+    id: u64,
+    status: u16,
+    ended: Ended,
+    why: Option<Why>,
+    would_refuse: Option<Why>,
+    user: Option<&'a str>,
+    nearest: Option<&'a str>,
 }
 
 impl Record {
-    pub fn begin(log: Option<&AccessLog>, snapshot: &Arc<Snapshot>, request: &Request) -> Record {
-        let mut record = Record::new(log, &request.conn);
+    pub fn begin(sinks: Option<&Rc<Sinks>>, snapshot: &Arc<Snapshot>, request: &Request) -> Record {
+        let mut record = Record::refused(sinks, &request.conn);
         record.inspected = Inspected::begin(snapshot, request);
         record
     }
 
     /// The record of bytes that never became a request.
-    pub fn refused(log: Option<&AccessLog>, conn: &Rc<ConnInfo>) -> Record {
-        Record::new(log, conn)
-    }
-
-    fn new(log: Option<&AccessLog>, conn: &Rc<ConnInfo>) -> Record {
-        let now = clock::now();
-        let details = log.map(|log| {
+    pub fn refused(sinks: Option<&Rc<Sinks>>, conn: &Rc<ConnInfo>) -> Record {
+        let details = sinks.map(|sinks| {
+            let now = clock::now();
             Box::new(Details {
-                log: log.clone(),
+                sinks: sinks.clone(),
                 conn: conn.clone(),
                 began: now,
-                upstream_time: None,
+                times: Times::default(),
                 sent_at: now,
                 attempts: 0,
                 server: None,
+                upstream: usize::MAX,
                 found: None,
-                client: None,
+                client_ip: None,
+                received: None,
+                trace: None,
             })
         });
         Record {
             why: None,
             would_refuse: None,
+            user: None,
             nearest: None,
             site: None,
             route: None,
@@ -86,14 +115,66 @@ impl Record {
         }
     }
 
-    pub fn attempt(&mut self, endpoint: &Endpoint) {
+    fn id(&self) -> u64 {
+        *self.id.get_or_init(|| fastrand::u64(..))
+    }
+
+    /// Takes part in the request's trace, where requests are traced: the server gets our `traceparent`.
+    pub fn trace(&mut self, head: &mut RequestHead) {
+        if let Some(details) = &mut self.details
+            && let Some(tracer) = &details.sinks.tracer
+        {
+            details.trace = Some(tracer.join(&mut head.fields));
+        }
+    }
+
+    /// The request goes to an upstream. Its body is counted where somebody wants to know.
+    pub fn forward(&mut self, upstream: usize, request: &mut Request) {
+        if let Some(details) = &mut self.details {
+            details.upstream = upstream;
+            details.sent_at = clock::now();
+            if let Body::Stream(_) = request.body {
+                let count = Rc::new(Cell::new(0));
+                let body = std::mem::replace(&mut request.body, Body::Empty);
+                request.body = Body::Stream(Box::new(Counted::new(body, count.clone())));
+                details.received = Some(count);
+            }
+        }
+    }
+
+    /// A server was chosen.
+    pub fn attempt(&mut self, endpoint: &Rc<Endpoint>) {
         if let Some(details) = &mut self.details {
             details.attempts += 1;
-            details.server = Some(endpoint.label.clone());
-            details.sent_at = clock::now();
+            let now = clock::now();
+            if now > details.sent_at && details.attempts == 1 {
+                details.times.queue = Some(now - details.sent_at);
+            }
+            details.sent_at = now;
+            details.server = Some(endpoint.clone());
         }
         if let Some(inspected) = &mut self.inspected {
             inspected.attempt(&endpoint.label);
+        }
+    }
+
+    /// There is a connection: one of the pool, or one that was made.
+    pub fn connected(&mut self, reused: bool) {
+        if let Some(details) = &mut self.details {
+            if !reused {
+                details.times.connect = Some(clock::now() - details.sent_at);
+            }
+            if let Some(shard) = details.sinks.upstream_metrics(details.upstream) {
+                if reused { shard.reused.add(1) } else { shard.fresh.add(1) }
+            }
+        }
+    }
+
+    pub fn retry(&mut self, why: Retried) {
+        if let Some(details) = &self.details
+            && let Some(shard) = details.sinks.upstream_metrics(details.upstream)
+        {
+            shard.retry(why);
         }
     }
 
@@ -110,79 +191,30 @@ impl Record {
             inspected.answered(head);
         }
         if let Some(details) = &mut self.details {
-            details.upstream_time = Some(clock::now() - details.sent_at);
+            details.times.upstream = Some(clock::now() - details.sent_at);
         }
     }
 
-    /// Hands the record to the response: it is written when the response is over.
-    pub fn attach(mut self, mut response: Response, request: &Request) -> Response {
-        if let Some(inspected) = self.inspected.take() {
-            response = inspected.attach(response, self.why, self.request_id());
-        }
-        if self.details.is_none() {
-            return response;
-        }
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let head = &request.head;
-        let field = |known| head.fields.get(known).map(text);
-        let line = Line {
-            method: head.method.as_str().to_string(),
-            target: text(head.target()),
-            host: text(head.authority()),
-            version: head.version.as_str(),
-            referer: field(Known::Referer),
-            user_agent: field(Known::UserAgent),
-            ..Line::default()
-        };
-        let inspector = response.on_end.take();
-        response.on_end = OnEnd::both(self.on_end(line, response.status), inspector);
-        response
-    }
-
-    pub fn attach_refused(self, mut response: Response) -> Response {
-        if self.details.is_some() {
-            response.on_end = self.on_end(Line::default(), response.status);
+    /// Tells the sinks of bytes that never became a request when the answer to them is over.
+    pub fn attach_refused(mut self, mut response: Response) -> Response {
+        if let Some(details) = self.details.take() {
+            response.on_end = Some(self.on_end(details, None, response.status));
         }
         response
     }
 
-    fn on_end(self, line: Line, status: u16) -> Option<OnEnd> {
-        let request_id = self.request_id();
-        let (why, would_refuse, nearest) = (self.why, self.would_refuse, self.nearest);
-        let details = self.details?;
-        Some(OnEnd(Box::new(move |ended: Ended| {
-            let Details { log, conn, began, upstream_time, attempts, server, found, client, .. } = *details;
-            let client_ip = client.map_or_else(|| conn.peer_ip.clone(), |client| client.ip);
-            log.write(Line {
-                request_id,
-                status,
-                bytes: ended.bytes,
-                why: why.or(ended.cut),
-                would_refuse,
-                nearest,
-                client_ip,
-                tls: conn.tls.clone(),
-                site: found.map(|found| found.site),
-                server,
-                attempts,
-                upstream_time,
-                total: clock::now() - began,
-                ..line
-            });
-        })))
+    fn on_end(&mut self, details: Box<Details>, head: Option<RequestHead>, status: u16) -> OnEnd {
+        let (id, why, would_refuse) = (self.id(), self.why, self.would_refuse);
+        let (user, nearest) = (self.user.take(), self.nearest.take());
+        OnEnd(Box::new(move |ended: Ended| {
+            let why = why.or(ended.cut);
+            let (user, nearest) = (user.as_deref(), nearest.as_deref());
+            details.end(&End { head: head.as_ref(), id, status, ended, why, would_refuse, user, nearest });
+        }))
     }
 }
 
 impl Witness for Record {
-    fn lost(&mut self, view: &View, asked: &Asked<'_>, why: Why) {
-        self.site = view.router.site(asked.host).map(|(site, _)| site);
-        if why == Why::RouteNoRoute && self.details.is_some() {
-            let nearest = view.router.nearest(asked);
-            let route = nearest.and_then(|(site, route)| view.snapshot.config.sites.get(site)?.routes.get(route));
-            self.nearest = route.map(|route| route.path.to_string());
-        }
-    }
-
     fn meet(&mut self, found: Found) {
         if let Some(inspected) = &mut self.inspected {
             inspected.meet(found);
@@ -193,14 +225,118 @@ impl Witness for Record {
         }
     }
 
+    fn lost(&mut self, view: &View, asked: &Asked<'_>, why: Why) {
+        self.site = view.router.site(asked.host).map(|(site, _)| site);
+        if why == Why::RouteNoRoute && self.details.is_some() {
+            let nearest = view.router.nearest(asked);
+            let route = nearest.and_then(|(site, route)| view.snapshot.config.sites.get(site)?.routes.get(route));
+            self.nearest = route.map(|route| route.path.to_string());
+        }
+    }
+
     fn client(&mut self, client: &Client, _: &RequestHead) {
-        if let Some(details) = &mut self.details {
-            details.client = Some(client.clone());
+        if let Some(details) = &mut self.details
+            && client.ip != details.conn.peer_ip
+        {
+            details.client_ip = Some(client.ip.clone());
         }
     }
 
     /// The request's id: made when somebody asks.
     fn request_id(&self) -> String {
-        self.id.get_or_init(|| format!("{:016x}", fastrand::u64(..))).clone()
+        format!("{:016x}", self.id())
+    }
+}
+
+impl Flight {
+    /// Tells the sinks when the response is over.
+    pub fn attach(mut self, mut response: Response) -> Response {
+        if let Some(inspected) = self.record.inspected.take() {
+            response = inspected.attach(response, self.record.why, self.record.request_id());
+        }
+        if let Some(details) = self.record.details.take() {
+            let nothing = Bytes::new(0, 0);
+            let empty = RequestHead::new(Method::GET, Version::Http11, nothing, nothing, Fields::default());
+            let head = std::mem::replace(&mut self.request.head, empty);
+            let inspector = response.on_end.take();
+            response.on_end = OnEnd::both(Some(self.record.on_end(details, Some(head), response.status)), inspector);
+        }
+        response
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        if let Some(details) = self.record.details.take() {
+            details.end(&End {
+                head: Some(&self.request.head),
+                id: self.record.id(),
+                status: Why::ClientGone.status(),
+                ended: Ended { bytes: 0, cut: Some(Why::ClientGone) },
+                why: Some(Why::ClientGone),
+                would_refuse: self.record.would_refuse,
+                user: self.record.user.as_deref(),
+                nearest: self.record.nearest.as_deref(),
+            });
+        }
+    }
+}
+
+impl Details {
+    fn end(mut self: Box<Self>, end: &End<'_>) {
+        self.times.total = clock::now().saturating_duration_since(self.began);
+        let received = self.received.as_ref().map_or(0, |count| count.get());
+        let sinks = &self.sinks;
+        if let Some(metrics) = &sinks.metrics {
+            let found = self.found.map(|found| (found.site, found.route));
+            if let Some(shard) = metrics.route(found, sinks.worker) {
+                let method = end.head.map(|head| &head.method);
+                shard.count(method, end.status, self.times.total, received, end.ended.bytes);
+            }
+            if let (Some(why), Some(shard)) = (end.why, sinks.worker_metrics()) {
+                shard.error(why);
+            }
+        }
+        let site = self.found.and_then(|found| sinks.names.site(found));
+        let route = self.found.and_then(|found| sinks.names.route(found));
+        let client_ip = self.client_ip.as_deref().unwrap_or(&self.conn.peer_ip);
+        if let Some(log) = &sinks.log {
+            log.write(&Line {
+                request_id: end.id,
+                head: end.head,
+                conn: &self.conn,
+                client_ip,
+                status: end.status,
+                bytes: end.ended.bytes,
+                received,
+                why: end.why,
+                would_refuse: end.would_refuse,
+                user: end.user,
+                nearest: end.nearest,
+                site,
+                route,
+                server: self.server.as_ref().map(|server| &*server.label),
+                attempts: self.attempts,
+                times: self.times,
+                trace_id: self.trace.as_ref().map(|trace| trace.id),
+            });
+        }
+        if let (Some(tracer), Some(trace), Some(head)) = (&sinks.tracer, &self.trace, end.head)
+            && trace.sampled
+        {
+            tracer.send(&Span {
+                trace,
+                head,
+                conn: &self.conn,
+                client_ip,
+                route,
+                site,
+                status: end.status,
+                why: end.why,
+                server: self.server.as_ref().map(|server| &*server.label),
+                attempts: self.attempts,
+                times: self.times,
+            });
+        }
     }
 }

@@ -1,12 +1,12 @@
 //! The conditions of a route beside its path.
 
-use std::borrow::Cow;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use super::Asked;
 use crate::config::{Forwarding, Matchers, PathPattern};
+use crate::message::form_text;
 
 /// A condition that a request does not meet.
 #[derive(Debug, PartialEq, Eq)]
@@ -75,31 +75,7 @@ fn parameter(asked: &Asked<'_>, name: &str, value: Option<&str>) -> bool {
             Some(at) => (&pair[..at], &pair[at + 1..]),
             None => (pair, &b""[..]),
         })
-        .filter(|(key, _)| *decoded(key) == *name.as_bytes())
+        .filter(|(key, _)| *form_text(key) == *name.as_bytes())
         .peekable();
-    found.peek().is_some() && found.all(|(_, text)| value.is_none_or(|value| *decoded(text) == *value.as_bytes()))
-}
-
-/// The text of a form's name or value: `+` is a space, `%41` is `A` (application/x-www-form-urlencoded).
-fn decoded(text: &[u8]) -> Cow<'_, [u8]> {
-    if memchr::memchr2(b'%', b'+', text).is_none() {
-        return Cow::Borrowed(text);
-    }
-    let digit = |byte: Option<&u8>| byte.and_then(|byte| (*byte as char).to_digit(16));
-    let mut out = Vec::with_capacity(text.len());
-    let mut at = 0;
-    while let Some(byte) = text.get(at) {
-        let pair = (digit(text.get(at + 1)), digit(text.get(at + 2)));
-        match (byte, pair) {
-            (b'+', _) => out.push(b' '),
-            (b'%', (Some(high), Some(low))) => {
-                // Two hexadecimal digits fit in a byte.
-                out.push((high * 16 + low) as u8);
-                at += 2;
-            }
-            _ => out.push(*byte),
-        }
-        at += 1;
-    }
-    Cow::Owned(out)
+    found.peek().is_some() && found.all(|(_, text)| value.is_none_or(|value| *form_text(text) == *value.as_bytes()))
 }

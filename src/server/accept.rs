@@ -19,6 +19,7 @@ use super::wrong_door;
 use crate::http::serve;
 use crate::http::wire::Wire;
 use crate::http::{ConnInfo, Shared};
+use crate::metrics::{HandshakeFailure, WorkerShard};
 use crate::net::proxy_protocol::Addresses;
 use crate::net::{Io, clock};
 use crate::proxy::Proxy;
@@ -47,11 +48,9 @@ pub(super) async fn accept(socket: TcpListener, id: usize, local: SocketAddr, ha
         Err(error) => return tracing::error!("listening on {local}: {error}"),
     };
     let seat = &hall.seat;
-    // The registry is one for all generations.
-    let connections = hall.shared().connections.clone();
     let mut full = false;
     loop {
-        if connections.open() >= seat.max {
+        if hall.busy() >= seat.max {
             if !full {
                 tracing::warn!("{} connections are open on this worker: new ones wait", seat.max);
             }
@@ -131,6 +130,7 @@ async fn connection(tcp: TcpStream, peer: SocketAddr, door: Rc<Facts>, hall: Rc<
     let (seat, shared) = (&hall.seat, hall.shared());
     let place = shared.connections.enter();
     drop(arriving);
+    count(&shared, |counters| counters.accepted.add(1));
     seat.publish(shared.connections.open());
     poll_fn(|cx| {
         place.register(cx);
@@ -178,10 +178,20 @@ async fn ends(tcp: &mut TcpStream, peer: SocketAddr, door: &Facts, shared: &Shar
     match Box::pin(proxy_header::take(tcp, rules, &shared.connections)).await {
         Ok(told) => Some(told.unwrap_or(own)),
         Err(Some(why)) => {
+            count(shared, |counters| counters.error(why));
             tracing::warn!("{peer}: connection to {} closed: {why}: {}", door.local, why.row().cause);
             None
         }
         Err(None) => None,
+    }
+}
+
+/// Counts something of this worker's, where metrics are on.
+fn count(shared: &Shared<Proxy>, add: impl FnOnce(&WorkerShard)) {
+    if let Some(sinks) = shared.handler.sinks()
+        && let Some(counters) = sinks.worker_metrics()
+    {
+        add(counters);
     }
 }
 
@@ -199,11 +209,20 @@ async fn handshake(
         Some(limit) => match tokio::time::timeout(limit, accepting).await {
             Ok(accepted) => accepted,
             Err(_) => {
+                count(shared, |counters| counters.handshake_failed(HandshakeFailure::Timeout));
                 tracing::debug!("{peer}: no TLS handshake within {limit:?}");
                 return None;
             }
         },
     };
+    match &accepted {
+        Ok((_, facts)) => count(shared, |counters| counters.handshake(facts.version, facts.group, facts.resumed)),
+        Err(error) => {
+            if let Some(failure) = error.counted_as() {
+                count(shared, |counters| counters.handshake_failed(failure));
+            }
+        }
+    }
     match accepted {
         Ok((tls, facts)) => Some((Io::Tls(Box::new(tls.into())), Some(facts))),
         Err(HandshakeError::NotTls { io, read }) => {

@@ -17,8 +17,10 @@ use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use super::explain;
 use crate::config::{self, Defaults};
 use crate::error::Why;
+use crate::http::connections::{Connections, Haste};
 use crate::http::respond::{self, Format};
 use crate::http::serve::{self, Protocols};
 use crate::http::wire::Wire;
@@ -64,12 +66,14 @@ fn short_hash(text: &str) -> u32 {
 }
 
 /// What is asked of the control thread.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Question {
     Status,
     Reload,
     /// Everything a reload does before it changes something.
     DryRun,
+    /// What would happen to a request.
+    Explain(Box<explain::Asked>),
     /// What the inspector shows.
     Look,
     /// A reload that is undone after this time unless it is confirmed.
@@ -158,6 +162,7 @@ pub(super) struct AdminSocket {
     accepting: RefCell<Option<JoinHandle<()>>>,
     /// Another process has the socket now, and the file is its own.
     given: Cell<bool>,
+    open: Rc<Connections>,
 }
 
 impl AdminSocket {
@@ -186,7 +191,13 @@ impl AdminSocket {
     /// It is no socket.
     pub fn adopt(path: &Path, listener: std::os::unix::net::UnixListener) -> io::Result<AdminSocket> {
         listener.set_nonblocking(true)?;
-        Ok(AdminSocket { path: path.into(), listener, accepting: RefCell::default(), given: Cell::new(false) })
+        Ok(AdminSocket {
+            path: path.into(),
+            listener,
+            accepting: RefCell::default(),
+            given: Cell::new(false),
+            open: Rc::default(),
+        })
     }
 
     /// The socket and its path, for the process that takes our place.
@@ -202,10 +213,22 @@ impl AdminSocket {
         }
     }
 
+    /// Waits until whoever has asked has the answer.
+    pub async fn answered(&self) {
+        self.open.drain(Haste::Gently);
+        let gone = async {
+            while self.open.open() > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        // One that does not read is not waited for.
+        let _ = tokio::time::timeout(Duration::from_secs(1), gone).await;
+    }
+
     /// Serves until the socket is left or dropped. Questions go into the queue.
     pub fn serve(&self, asks: mpsc::Sender<Ask>) -> io::Result<()> {
         let listener = UnixListener::from_std(self.listener.try_clone()?)?;
-        self.accepting.replace(Some(tokio::task::spawn_local(accept(listener, asks))));
+        self.accepting.replace(Some(tokio::task::spawn_local(accept(listener, asks, self.open.clone()))));
         Ok(())
     }
 }
@@ -222,11 +245,11 @@ impl Drop for AdminSocket {
     }
 }
 
-async fn accept(listener: UnixListener, asks: mpsc::Sender<Ask>) {
+async fn accept(listener: UnixListener, asks: mpsc::Sender<Ask>, open: Rc<Connections>) {
     let mut defaults = Defaults::default();
     defaults.timeouts.keep_alive = Some(IDLE);
     let settings = Settings { timeouts: defaults.timeouts, limits: defaults.limits, h2_keep_alive: IDLE };
-    let shared = Rc::new(Shared::new(Admin { asks }, settings));
+    let shared = Rc::new(Shared { connections: open, ..Shared::new(Admin { asks }, settings) });
     // There are no addresses on a unix socket; nothing here asks for them.
     let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     loop {
@@ -234,6 +257,7 @@ async fn accept(listener: UnixListener, asks: mpsc::Sender<Ask>) {
             Ok((stream, _)) => {
                 let shared = shared.clone();
                 tokio::task::spawn_local(async move {
+                    let _place = shared.connections.enter();
                     let conn = Rc::new(ConnInfo::new(nobody, nobody, 0, None));
                     let wire = Wire::new(Io::Unix(stream));
                     serve::connection(wire, conn, &shared, Protocols { h1: true, h2: false }).await;
@@ -249,12 +273,8 @@ struct Admin {
     asks: mpsc::Sender<Ask>,
 }
 
-impl Handler for Admin {
-    async fn handle(&self, request: Request) -> Response {
-        let head = &request.head;
-        let Some(question) = Question::of(&head.method, head.target()) else {
-            return respond::own(404, TEXT, QUESTIONS.into());
-        };
+impl Admin {
+    async fn ask(&self, question: Question) -> Response {
         let (reply, answer) = oneshot::channel();
         if self.asks.send(Ask { question, reply }).await.is_err() {
             return respond::own(503, TEXT, "stopping\n".into());
@@ -266,6 +286,22 @@ impl Handler for Admin {
             Ok(Reply::Seen(_)) | Err(_) => respond::own(503, TEXT, "stopping\n".into()),
         }
     }
+}
+
+impl Handler for Admin {
+    async fn handle(&self, request: Request) -> Response {
+        let head = &request.head;
+        if head.method == Method::GET && head.target().starts_with(b"/explain?") {
+            return match explain::Asked::read(head.target()) {
+                Ok(asked) => self.ask(Question::Explain(Box::new(asked))).await,
+                Err(why) => respond::own(422, TEXT, format!("{why}\n").into()),
+            };
+        }
+        let Some(question) = Question::of(&head.method, head.target()) else {
+            return respond::own(404, TEXT, QUESTIONS.into());
+        };
+        self.ask(question).await
+    }
 
     fn refuse(&self, _: &Rc<ConnInfo>, why: Why) -> Response {
         respond::error(why, Format::Text, "-")
@@ -273,7 +309,7 @@ impl Handler for Admin {
 }
 
 const TEXT: &str = "text/plain; charset=utf-8";
-const QUESTIONS: &str = "GET /status, POST /reload, POST /reload?dry_run, POST /reload?confirm=SECONDS, POST /confirm, \
+const QUESTIONS: &str = "GET /status, GET /explain?url=URL, POST /reload, POST /reload?dry_run, POST /reload?confirm=SECONDS, POST /confirm, \
                          POST /rollback, POST /rollback?generation=N, POST /upgrade\n";
 
 #[cfg(test)]

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use super::doors::Door;
 use super::worker::Generation;
 use super::{BoundDoor, StartError, show, uses_builtin};
-use crate::config::{self, AccessLog as LogConfig, Config, Diagnostic, Sources};
+use crate::config::{self, Config, Diagnostic, Sources};
 use crate::http::serve::Protocols;
-use crate::proxy::access_log::{AccessLog, Writer};
+use crate::proxy::Sinks;
 use crate::snapshot::Snapshot;
 use crate::tls::{Acceptor, DevAuthority, Managed, Tickets};
 
@@ -20,6 +20,7 @@ pub(super) fn build(
     doors: &[BoundDoor],
     dev: &DevAuthority,
     managed: &Managed,
+    workers: usize,
 ) -> Result<Arc<Snapshot>, StartError> {
     let builtin = match before.and_then(|before| before.builtin) {
         Some(running) => Some(running),
@@ -33,6 +34,7 @@ pub(super) fn build(
     if let Some(before) = before {
         snapshot.inherit(before);
     }
+    snapshot.count(before, workers);
     for warning in snapshot.certs.iter().flat_map(|certs| certs.warnings()).chain(&snapshot.warnings) {
         tracing::warn!("{}", warning.message);
     }
@@ -47,17 +49,6 @@ pub(super) fn text(error: &StartError, sources: &Sources) -> String {
         StartError::Io(what, error) => format!("{what}: {error}\n"),
         StartError::Tls(error) => format!("TLS: {error}\n"),
     }
-}
-
-pub(super) fn site_names(config: &Config) -> Arc<[String]> {
-    config.sites.iter().map(|site| site.host.to_string()).collect()
-}
-
-pub(super) fn open_log(config: &Config) -> Result<(Option<AccessLog>, Option<Writer>), StartError> {
-    let LogConfig::On { format, output, redact } = &config.access_log else { return Ok((None, None)) };
-    let (log, writer) = AccessLog::open(*format, output, redact, site_names(config))
-        .map_err(|error| StartError::Io(format!("the access log {output:?}"), error))?;
-    Ok((Some(log), Some(writer)))
 }
 
 /// The acceptor of each door.
@@ -83,7 +74,7 @@ pub(super) fn acceptors(
 /// No descriptors are left.
 pub(super) fn generation(
     snapshot: &Arc<Snapshot>,
-    log: Option<&AccessLog>,
+    sinks: &Sinks,
     doors: &[BoundDoor],
     acceptors: &[Option<Acceptor>],
     (worker, count): (usize, usize),
@@ -106,7 +97,7 @@ pub(super) fn generation(
             exact_local,
         });
     }
-    Ok(Generation { snapshot: snapshot.clone(), log: log.cloned(), doors: all, first })
+    Ok(Generation { snapshot: snapshot.clone(), sinks: sinks.for_worker(worker), doors: all, first })
 }
 
 /// A worker's part of a door's sockets. Where there are fewer than workers, as systemd gives one, several share it; where

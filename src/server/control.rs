@@ -1,28 +1,33 @@
 //! The control thread's side of a running proxy: which generation is served, and how the next one takes its place.
 
+mod answers;
+mod scrape;
+
 use std::io;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use tokio::sync::mpsc;
 
-use super::admin::{AdminSocket, Question, Reply, Seen, socket_path};
-use super::build::{acceptors, build, generation, open_log, site_names, text};
+use super::admin::{AdminSocket, socket_path};
+use super::build::{acceptors, build, generation, text};
 use super::changes::Changes;
 use super::inherited::Inherited;
+use super::outputs::{Change, Outputs};
 use super::rollback::{History, Kept, Trial};
-use super::status::{self, Outcome};
+use super::scrape::{Asked, Door as MetricsDoor, Expiry};
+use super::status::Outcome;
 use super::systemd::Systemd;
 use super::watch::Watch;
 use super::worker::{Generation, Handle};
 use super::{BoundDoor, StartError, worker};
 use crate::acme::Manager;
-use crate::config::{self, Config, Loaded, Sources};
+use crate::config::{self, Config, Loaded, Sources, Values};
 use crate::http::connections::Haste;
 use crate::net::listener;
-use crate::proxy::access_log::{AccessLog, Writer};
 use crate::snapshot::Snapshot;
 use crate::tls::{Acceptor, DevAuthority, Managed, Tickets};
+use crate::upstream::Keeper;
 
 /// Where a configuration comes from.
 pub struct Source {
@@ -37,6 +42,8 @@ pub(super) struct Control {
     pub(super) snapshot: Arc<Snapshot>,
     /// The text the config came from, for problems found later.
     pub(super) sources: Sources,
+    /// Where each value stands, for `explain`.
+    pub(super) values: Values,
     pub(super) generation: u64,
     pub(super) doors: Vec<BoundDoor>,
     /// The id of the next door.
@@ -47,14 +54,22 @@ pub(super) struct Control {
     pub(super) tickets: Tickets,
     pub(super) managed: Managed,
     acme: Manager,
-    pub(super) log: Option<AccessLog>,
-    writer: Option<Writer>,
+    keeper: Keeper,
+    pub(super) outputs: Outputs,
+    pub(super) metrics: MetricsDoor,
+    /// Scrapes that wait, until somebody takes them.
+    scrapes: Option<mpsc::Receiver<Asked>>,
+    expiry: Expiry,
+    /// Connections of one worker at most.
+    max_connections: usize,
     pub(super) source: Option<Source>,
     pub(super) watch: Watch,
     /// The config's files, where `server.watch_config` is on.
     pub(super) config_watch: Option<Watch>,
     started: (SystemTime, Instant),
     pub(super) last_reload: Option<Outcome>,
+    /// Reloads that were served, and that were refused.
+    reloads: (u64, u64),
     pub(super) history: History,
     /// A generation that is undone unless somebody confirms it.
     pub(super) trial: Option<Trial>,
@@ -74,16 +89,19 @@ impl Control {
         source: Option<Source>,
     ) -> Result<Control, StartError> {
         let tickets = Tickets::new().map_err(StartError::Tls)?;
-        let Loaded { config, sources, .. } = loaded;
+        let Loaded { config, sources, values, warnings: _ } = loaded;
         let managed = Managed::default();
-        let snapshot = build(config, None, &doors, &dev, &managed)?;
-        let (log, writer) = open_log(&snapshot.config)?;
+        let snapshot = build(config, None, &doors, &dev, &managed, count)?;
+        let (mut outputs, (metrics, scrapes)) = (Outputs::default(), MetricsDoor::new());
+        outputs.adopt(Outputs::open(&snapshot.config, None, count)?);
+        let max_connections = super::capability::max_connections(&snapshot.config.server, count);
         let (falls, fallen) = mpsc::unbounded_channel();
         let mut control = Control {
             watch: Watch::new(&snapshot.config),
             config_watch: snapshot.config.server.watch_config.then(|| Watch::of_sources(&sources)),
             snapshot,
             sources,
+            values,
             generation: 1,
             doors,
             next_id: 0,
@@ -93,11 +111,16 @@ impl Control {
             tickets,
             managed,
             acme: Manager::default(),
-            log,
-            writer,
+            keeper: Keeper::default(),
+            outputs,
+            metrics,
+            scrapes: Some(scrapes),
+            expiry: Expiry::default(),
+            max_connections,
             source,
             started: (SystemTime::now(), Instant::now()),
             last_reload: None,
+            reloads: (0, 0),
             history: History::default(),
             trial: None,
             systemd: Systemd::from_environment(),
@@ -108,8 +131,7 @@ impl Control {
         control.number_doors();
         let acceptors = acceptors(&control.snapshot, &control.doors, &control.tickets)?;
         let generations = control.generations(&acceptors, true).map_err(sockets)?;
-        let max = super::capability::max_connections(&control.snapshot.config.server, count);
-        control.workers = worker::spawn_all(generations, max, &falls)
+        control.workers = worker::spawn_all(generations, max_connections, &falls)
             .map_err(|error| StartError::Io("a worker thread".into(), error))?;
         control.doors.iter_mut().for_each(|door| door.fresh = false);
         Ok(control)
@@ -140,25 +162,6 @@ impl Control {
         }
     }
 
-    /// Answers a question of the administration socket.
-    pub async fn answer(&mut self, question: Question) -> Reply {
-        let outcome = match question {
-            Question::Status => return Reply::Json(self.status().await),
-            Question::Look => return Reply::Seen(Box::new(self.look().await)),
-            Question::Reload => self.reload(None),
-            Question::Trial(limit) => self.reload(Some(limit)),
-            Question::DryRun => self.dry_run().await,
-            Question::Confirm => self.confirm(),
-            Question::Rollback(to) => self.roll_back(to),
-            // Takes its time: the loop of signals answers it.
-            Question::Upgrade => Err("an upgrade cannot be asked for here\n".into()),
-        };
-        match outcome {
-            Ok(done) => Reply::Done(done + "\n"),
-            Err(problems) => Reply::Refused(problems),
-        }
-    }
-
     /// Reads the configuration and serves it, or says why the old one stays. With `trial` it is undone after that time
     /// unless it is confirmed.
     ///
@@ -176,6 +179,7 @@ impl Control {
             }
             Err(problems) => tracing::error!("not reloaded, generation {} stays:\n{problems}", self.generation),
         }
+        *(if outcome.is_ok() { &mut self.reloads.0 } else { &mut self.reloads.1 }) += 1;
         self.last_reload = Some(Outcome { at: SystemTime::now(), error: outcome.as_ref().err().cloned() });
         self.systemd.ready(&self.one_line());
         let undone = self.trial.as_ref().map_or_else(String::new, |trial| trial.text());
@@ -200,57 +204,14 @@ impl Control {
         }
     }
 
-    /// What a reload would change. Ports that it would open are opened and closed again.
-    async fn dry_run(&self) -> Result<String, String> {
-        let Loaded { config, sources, .. } = self.read()?;
-        let changes = Changes::between(&self.snapshot.config, &config);
-        let doors = self.open_doors(&config)?;
-        build(config, Some(&self.snapshot), &doors, &self.dev, &self.managed)
-            .map_err(|error| text(&error, &sources))?;
-        let affected = changes.affected(&self.reports().await);
-        Ok(format!("would become generation {}: {changes}{affected}", self.generation + 1))
-    }
-
-    async fn status(&self) -> String {
-        let reports = self.reports().await;
-        let config = &self.snapshot.config;
-        let listener = |door: &BoundDoor| (config.listeners[door.listener].name.clone(), door.local.to_string());
-        let facts = status::Facts {
-            config,
-            generation: self.generation,
-            started: self.started.0,
-            running: self.started.1.elapsed(),
-            last_reload: self.last_reload.as_ref(),
-            listeners: self.doors.iter().map(listener).collect(),
-            restarts: self.restarts,
-            trial: self.trial.as_ref(),
-            kept: self.history.generations(),
-            certs: self.snapshot.certs.as_deref(),
-        };
-        status::json(&facts, &reports)
-    }
-
-    async fn look(&self) -> Seen {
-        Seen {
-            snapshot: self.snapshot.clone(),
-            // It is JSON that this process has just written.
-            status: serde_json::from_str(&self.status().await).unwrap_or_default(),
-            doors: self.doors.iter().map(|door| (door.listener, door.local)).collect(),
-            dev_root: self.dev.root(),
-        }
-    }
-
     /// Opens the access log's file anew, after something has moved the old one.
     pub fn reopen_log(&self) {
-        match &self.writer {
-            Some(writer) => writer.reopen(),
-            None => tracing::warn!("SIGUSR1: there is no access log to open again"),
-        }
+        self.outputs.reopen_log();
     }
 
     /// Leaves the workers to themselves: there is no next generation.
-    pub fn let_go(self) -> (Vec<Handle>, Option<Writer>) {
-        (self.workers, self.writer)
+    pub fn let_go(self) -> (Vec<Handle>, Outputs) {
+        (self.workers, self.outputs)
     }
 
     /// Health checks hear that this process goes; requests are served as before.
@@ -259,42 +220,43 @@ impl Control {
     }
 
     /// Ends: the workers to wait for, and the log to close after them.
-    pub fn stop(self, haste: Haste) -> (Vec<Handle>, Option<Writer>) {
+    pub fn stop(mut self, haste: Haste) -> (Vec<Handle>, Outputs) {
+        self.metrics.close();
         // A socket that is still open here would let connections wait for nobody.
         drop(self.doors);
         self.workers.iter().for_each(|worker| worker.drain(haste));
-        (self.workers, self.writer)
+        (self.workers, self.outputs)
     }
 
     /// Everything that can fail comes first; the workers are told at the end.
     pub(super) fn replace(&mut self, loaded: Loaded) -> Result<String, String> {
-        let Loaded { config, sources, warnings, .. } = loaded;
+        let Loaded { config, sources, values, warnings } = loaded;
         if !warnings.is_empty() {
             tracing::warn!("{}", config::render_diagnostics(&warnings, &sources, false).trim_end());
         }
         let changes = Changes::between(&self.snapshot.config, &config);
         let doors = self.open_doors(&config)?;
         let render = |error: &StartError| text(error, &sources);
-        let snapshot =
-            build(config, Some(&self.snapshot), &doors, &self.dev, &self.managed).map_err(|error| render(&error))?;
-        let (log, writer) = match snapshot.config.access_log == self.snapshot.config.access_log {
-            true => (self.log.as_ref().map(|log| log.with_sites(site_names(&snapshot.config))), None),
-            false => open_log(&snapshot.config).map_err(|error| render(&error))?,
-        };
+        let snapshot = self.build(config, &doors).map_err(|error| render(&error))?;
+        let bound = self.metrics.bind(&snapshot.config).map_err(|error| format!("{error}\n"))?;
+        let change =
+            Outputs::open(&snapshot.config, Some(&self.snapshot.config), self.count).map_err(|error| render(&error))?;
         if snapshot.config.admin.inspector != self.snapshot.config.admin.inspector {
             tracing::warn!("admin.inspector has changed: the page itself opens, moves or closes with a restart");
         }
-        let new_log = snapshot.config.access_log != self.snapshot.config.access_log;
-        let old = Kept { generation: self.generation, snapshot: self.snapshot.clone(), sources: self.sources.clone() };
-        self.adopt(snapshot, doors, log).map_err(|error| render(&error))?;
+        let old = Kept {
+            generation: self.generation,
+            snapshot: self.snapshot.clone(),
+            sources: self.sources.clone(),
+            values: self.values.clone(),
+        };
+        self.adopt(snapshot, doors, Some(change)).map_err(|error| render(&error))?;
         self.history.keep(old);
-        if new_log {
-            // Requests that are on their way write their lines to the old one, which ends after the last of them.
-            self.writer = writer;
-        }
+        self.metrics.adopt(&self.snapshot.config, bound);
+        self.metrics.serve();
         self.watch = Watch::new(&self.snapshot.config);
         self.config_watch = self.snapshot.config.server.watch_config.then(|| Watch::of_sources(&sources));
-        self.sources = sources;
+        (self.sources, self.values) = (sources, values);
         Ok(changes.to_string())
     }
 
@@ -323,20 +285,23 @@ impl Control {
         &mut self,
         snapshot: Arc<Snapshot>,
         doors: Vec<BoundDoor>,
-        log: Option<AccessLog>,
+        change: Option<Change>,
     ) -> Result<(), StartError> {
         let acceptors = acceptors(&snapshot, &doors, &self.tickets)?;
-        let before = (self.snapshot.clone(), self.doors.clone(), self.log.clone());
-        (self.snapshot, self.doors, self.log) = (snapshot, doors, log);
+        let before = (self.snapshot.clone(), self.doors.clone());
+        (self.snapshot, self.doors) = (snapshot, doors);
+        let undo = change.map(|change| self.outputs.adopt(change));
         self.number_doors();
         let generations = match self.generations(&acceptors, false) {
             Ok(generations) => generations,
             Err(error) => {
-                (self.snapshot, self.doors, self.log) = before;
+                (self.snapshot, self.doors) = before;
+                undo.into_iter().for_each(|change| drop(self.outputs.adopt(change)));
                 return Err(sockets(error));
             }
         };
         self.generation += 1;
+        self.expiry.forget();
         self.manage();
         for (worker, generation) in self.workers.iter().zip(generations) {
             worker.adopt(generation);
@@ -356,19 +321,27 @@ impl Control {
 
     /// What is served, for each worker.
     fn generations(&self, acceptors: &[Option<Acceptor>], first: bool) -> io::Result<Vec<Generation>> {
+        let sinks = self.outputs.sinks(&self.snapshot);
         let of = |worker| {
             let place = (worker, self.count);
-            generation(&self.snapshot, self.log.as_ref(), &self.doors, acceptors, place, first)
+            generation(&self.snapshot, &sinks, &self.doors, acceptors, place, first)
         };
         (0..self.count).map(of).collect()
+    }
+
+    /// What the next generation would be.
+    pub(super) fn build(&self, config: Config, doors: &[BoundDoor]) -> Result<Arc<Snapshot>, StartError> {
+        build(config, Some(&self.snapshot), doors, &self.dev, &self.managed, self.count)
     }
 
     pub(super) fn text(&self, error: &StartError) -> String {
         text(error, &self.sources)
     }
 
-    /// Hands the certificates that ACME looks after to its thread; those of the state folder are served at once.
+    /// Hands servers to the thread that looks after them, and the certificates of ACME to its own; certificates of the state
+    /// folder are served at once.
     fn manage(&mut self) {
+        self.keeper.adopt(self.snapshot.watched(), self.snapshot.builtin);
         let certs = self.snapshot.certs.as_ref().map_or(&[][..], |certs| certs.managed());
         self.managed.retain(certs);
         self.acme.adopt(self.snapshot.config.acme.as_ref(), certs, self.managed.challenges());

@@ -92,9 +92,9 @@ impl Hall {
         Arriving(self.arriving.clone())
     }
 
-    /// No connection is open, and none is on its way.
-    pub fn is_empty(&self) -> bool {
-        self.arriving.get() == 0 && self.shared.borrow().connections.open() == 0
+    /// Connections that are open or whose task is about to begin: a burst is accepted in one go.
+    pub fn busy(&self) -> usize {
+        self.arriving.get() + self.shared.borrow().connections.open()
     }
 
     /// What new connections share.

@@ -11,11 +11,14 @@ mod capability;
 mod changes;
 mod control;
 mod doors;
+mod explain;
 mod handover;
 mod inherited;
+mod outputs;
 mod panics;
 mod proxy_header;
 mod rollback;
+mod scrape;
 mod show;
 mod signals;
 mod status;
@@ -37,10 +40,10 @@ pub use self::control::Source;
 pub use self::inherited::Inherited;
 use tokio::sync::mpsc;
 
+use self::outputs::Outputs;
 use crate::config::{BindAddress, Config, Diagnostic, Loaded, Sources, UpstreamAddress};
 use crate::http::connections::Haste;
 use crate::net::listener::{self, BindError};
-use crate::proxy::access_log::Writer;
 use crate::snapshot::Snapshot;
 use crate::tls::DevAuthority;
 
@@ -97,13 +100,25 @@ pub fn bind(config: &Config) -> Result<Bound, StartError> {
     bind_or_inherit(config, Inherited::default())
 }
 
+/// Opens every port of a config once, and closes it again.
+///
+/// # Errors
+/// All ports that cannot be had.
+pub fn try_ports(config: &Config) -> Result<(), StartError> {
+    bind_for(config, Inherited::default(), 1).map(drop)
+}
+
 /// As [`bind`], but for addresses whose sockets come from somebody else.
 ///
 /// # Errors
 /// As for [`bind`]; the process that waits for this one is told.
-pub fn bind_or_inherit(config: &Config, mut inherited: Inherited) -> Result<Bound, StartError> {
-    capability::raise_bind_service();
+pub fn bind_or_inherit(config: &Config, inherited: Inherited) -> Result<Bound, StartError> {
     let workers = config.server.workers.unwrap_or_else(cores);
+    bind_for(config, inherited, workers)
+}
+
+fn bind_for(config: &Config, mut inherited: Inherited, workers: usize) -> Result<Bound, StartError> {
+    capability::raise_bind_service();
     let (mut doors, mut errors) = (Vec::new(), Vec::new());
     for (index, door) in config.listeners.iter().enumerate() {
         for address in &door.addresses {
@@ -195,15 +210,15 @@ impl Bound {
     /// # Errors
     /// Certificates, keys, the log file, or the system's resources.
     pub fn start(self, loaded: Loaded) -> Result<Running, StartError> {
-        let (workers, writer) = Control::start(loaded, Arc::default(), self.doors, self.workers, None)?.let_go();
-        Ok(Running { workers, writer })
+        let (workers, outputs) = Control::start(loaded, Arc::default(), self.doors, self.workers, None)?.let_go();
+        Ok(Running { workers, outputs })
     }
 }
 
 /// A proxy that serves inside another program.
 pub struct Running {
     workers: Vec<worker::Handle>,
-    writer: Option<Writer>,
+    outputs: Outputs,
 }
 
 impl Running {
@@ -222,9 +237,7 @@ impl Running {
             }
         };
         let finished = runtime.block_on(async { tokio::time::timeout(grace, finished).await.is_ok() });
-        if let Some(writer) = self.writer {
-            writer.stop();
-        }
+        self.outputs.stop();
         Ok(finished)
     }
 }

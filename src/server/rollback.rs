@@ -19,6 +19,7 @@ pub(super) struct Kept {
     pub generation: u64,
     pub snapshot: Arc<Snapshot>,
     pub sources: Sources,
+    pub values: Values,
 }
 
 /// The last generations, the youngest at the back.
@@ -115,9 +116,9 @@ impl Control {
         let outcome = match self.history.find(to.or(self.trial.as_ref().map(|trial| trial.back_to))) {
             Some(kept) => {
                 let (config, sources) = (kept.snapshot.config.clone(), kept.sources.clone());
+                let values = kept.values.clone();
                 let back_to = kept.generation;
-                self.replace(Loaded { config, sources, warnings: Vec::new(), values: Values::default() })
-                    .map(|changes| (back_to, changes))
+                self.replace(Loaded { config, sources, warnings: Vec::new(), values }).map(|changes| (back_to, changes))
             }
             None => {
                 let kept: Vec<String> = self.history.generations().iter().map(u64::to_string).collect();

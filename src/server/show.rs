@@ -1,11 +1,14 @@
 //! `builtin:show`: the small backend of the demonstration, on a port of its own like any other backend. It answers with
-//! the request as it arrived.
+//! the request as it arrived; a few paths show one thing of HTTP each.
+
+mod paths;
 
 use std::future::poll_fn;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 
+use self::paths::Paths;
 use crate::config::{Defaults, Limits};
 use crate::error::Why;
 use crate::http::body::{Body, Frame};
@@ -19,7 +22,10 @@ use crate::net::Io;
 /// Bytes of a request body that are shown; the rest is counted.
 const SHOWN: usize = 4 << 10;
 
-struct Show;
+#[derive(Default)]
+struct Show {
+    paths: Paths,
+}
 
 /// Starts the backend on a thread of its own and says where it listens.
 pub(super) fn start() -> io::Result<SocketAddr> {
@@ -45,7 +51,7 @@ async fn run(listener: std::net::TcpListener, address: SocketAddr) -> io::Result
         limits: defaults.limits,
         h2_keep_alive: std::time::Duration::from_secs(60),
     };
-    let shared = Rc::new(Shared::new(Show, settings));
+    let shared = Rc::new(Shared::new(Show::default(), settings));
     loop {
         let (tcp, peer) = listener.accept().await?;
         tcp.set_nodelay(true)?;
@@ -53,7 +59,12 @@ async fn run(listener: std::net::TcpListener, address: SocketAddr) -> io::Result
         tokio::task::spawn_local(async move {
             let conn = Rc::new(ConnInfo::new(peer, address, 0, None));
             let wire = Wire::new(Io::Tcp(tcp));
-            serve::connection(wire, conn, &shared, Protocols { h1: true, h2: false }).await;
+            let cut = shared.handler.paths.opened(peer);
+            tokio::select! {
+                () = serve::connection(wire, conn, &shared, Protocols { h1: true, h2: false }) => {}
+                () = cut.notified() => {}
+            }
+            shared.handler.paths.closed(peer);
         });
     }
 }
@@ -74,7 +85,10 @@ impl Handler for Show {
                 Err(why) => return respond::error(why, Format::Text, "-"),
             }
         }
-        show(&request, &start, total)
+        match self.paths.answer(&request).await {
+            Some(response) => response,
+            None => show(&request, &start, total),
+        }
     }
 
     fn refuse(&self, _: &Rc<ConnInfo>, why: Why) -> Response {

@@ -11,10 +11,10 @@ use tokio::time::{Interval, MissedTickBehavior};
 use super::admin::{AdminSocket, Ask, Asker, Question, Reply};
 use super::control::Control;
 use super::inherited::Inherited;
+use super::outputs::Outputs;
 use super::upgrade::{Program, Upgrade};
 use super::worker::Handle;
 use crate::http::connections::Haste;
-use crate::proxy::access_log::Writer;
 
 /// What is asked of the control thread, and how to ask.
 type Questions = (Asker, mpsc::Receiver<Ask>);
@@ -69,7 +69,7 @@ impl Signals {
         let program = Program::this();
         let admin = control.open_admin(&mut inherited);
         let local = tokio::task::LocalSet::new();
-        let writer = local.block_on(&runtime, async {
+        let outputs = local.block_on(&runtime, async {
             if let Some(admin) = &admin {
                 // It was bound and is listened on; a runtime without room for it serves without.
                 let _ = admin.serve(asker.0);
@@ -78,12 +78,15 @@ impl Signals {
             control.systemd.ready(&control.one_line());
             match received.control(&mut control, admin.as_ref(), questions, program.as_ref()).await {
                 End::Signal => received.stop(control).await,
-                End::Upgraded => received.retire(control).await,
+                End::Upgraded => {
+                    if let Some(admin) = &admin {
+                        admin.answered().await;
+                    }
+                    received.retire(control).await
+                }
             }
         });
-        if let Some(writer) = writer {
-            writer.stop();
-        }
+        outputs.stop();
     }
 }
 
@@ -97,6 +100,7 @@ impl Received {
         program: Option<&Program>,
     ) -> End {
         let mut fallen = control.take_fallen();
+        let mut scrapes = control.serve_metrics();
         let mut look = interval(LOOK);
         let mut watchdog = control.systemd.watchdog().map(interval);
         let mut upgrade: Option<Upgrade> = None;
@@ -147,7 +151,12 @@ impl Received {
                 Some(worker) = fallen.recv() => control.raise(worker),
                 () = control.trial_ends() => control.end_trial(),
                 () = tick(&mut watchdog) => control.watchdog().await,
+                Some(reply) = next(&mut scrapes) => {
+                    // Whoever asked may have gone.
+                    let _ = reply.send(control.scrape().await);
+                }
                 _ = look.tick() => {
+                    control.open_metrics();
                     if upgrade.is_none() {
                         control.look_at_config();
                     }
@@ -158,7 +167,7 @@ impl Received {
     }
 
     /// Lets the balancers in front know, then stops accepting and gives open requests the grace of the config.
-    async fn stop(&mut self, control: Control) -> Option<Writer> {
+    async fn stop(&mut self, control: Control) -> Outputs {
         let server = control.snapshot().config.server;
         control.systemd.stopping("open requests finish");
         if let Some(delay) = server.shutdown_delay {
@@ -174,15 +183,15 @@ impl Received {
         }
         let grace = server.shutdown_grace;
         tracing::info!("stopping: no new connections, open requests have {grace:?}");
-        let (mut workers, writer) = control.stop(Haste::Now);
+        let (mut workers, outputs) = control.stop(Haste::Now);
         self.drain(&mut workers, grace).await;
-        writer
+        outputs
     }
 
     /// Another process accepts on the same sockets: open requests and tunnels have all the time a generation has.
-    async fn retire(&mut self, control: Control) -> Option<Writer> {
+    async fn retire(&mut self, control: Control) -> Outputs {
         let server = control.snapshot().config.server;
-        let (mut workers, writer) = control.stop(Haste::Gently);
+        let (mut workers, outputs) = control.stop(Haste::Gently);
         tokio::select! {
             () = finished(&mut workers) => tracing::info!("ended: another process serves"),
             () = tokio::time::sleep(server.generation_grace) => {
@@ -194,7 +203,7 @@ impl Received {
                 self.drain(&mut workers, grace).await;
             }
         }
-        writer
+        outputs
     }
 
     async fn drain(&mut self, workers: &mut [Handle], grace: Duration) {
@@ -286,5 +295,13 @@ fn tell(asked: &mut Option<oneshot::Sender<Reply>>, reply: Reply) {
     if let Some(asked) = asked.take() {
         // They may have gone.
         let _ = asked.send(reply);
+    }
+}
+
+/// The next question; never, where there is no queue.
+async fn next<T>(questions: &mut Option<mpsc::Receiver<T>>) -> Option<T> {
+    match questions {
+        Some(questions) => questions.recv().await,
+        None => std::future::pending().await,
     }
 }

@@ -11,9 +11,9 @@ use time::format_description::well_known::Rfc3339;
 use super::panics;
 use super::rollback::Trial;
 use crate::config::Config;
-use crate::proxy::Tally;
+use crate::proxy::{Tally, access_log, trace};
 use crate::tls::{CertFacts, CertStore, Provenance};
-use crate::upstream::ServerState;
+use crate::upstream::{ServerState, Shared, State};
 
 /// Certificates that are listed at most.
 const CERTIFICATES: usize = 1000;
@@ -39,12 +39,18 @@ pub(super) struct Outcome {
 /// Facts of the control thread.
 pub(super) struct Facts<'a> {
     pub config: &'a Config,
+    /// In the order of the config's upstreams.
+    pub shared: &'a [Arc<Shared>],
     pub generation: u64,
     pub started: SystemTime,
     pub running: Duration,
     pub last_reload: Option<&'a Outcome>,
     /// `name address` of each door.
     pub listeners: Vec<(String, String)>,
+    /// The access log, the traces and the metrics, where they are on.
+    pub log: Option<access_log::Stats>,
+    pub spans: Option<trace::Stats>,
+    pub metrics: Option<String>,
     /// Workers that have begun anew.
     pub restarts: u64,
     /// The generation waits to be confirmed.
@@ -89,7 +95,7 @@ pub(super) fn json(facts: &Facts<'_>, reports: &[Option<Report>]) -> String {
                     let sum = states.fold(ServerState::default(), |sum, state| sum.and(*state));
                     json!({
                         "address": address.address.to_string(), "in_flight": sum.in_flight, "idle": sum.idle,
-                        "ejected_by_workers": sum.ejected,
+                        "health": facts.shared.get(index).and_then(|shared| shared.state(server, upstream)).map(State::as_str),
                     })
                 })
                 .collect();
@@ -120,6 +126,9 @@ pub(super) fn json(facts: &Facts<'_>, reports: &[Option<Report>]) -> String {
         "connections": answered().map(|report| report.connections).sum::<usize>(),
         "connections_by_protocol": { "http/1.1": speaking[0], "h2": speaking[1], "tunnel": speaking[2] },
         "responses": { "2xx": by_class[2], "3xx": by_class[3], "4xx": by_class[4], "5xx": by_class[5] },
+        "access_log": facts.log.map(|log| json!({ "lines": log.lines, "lost": log.lost, "waiting_bytes": log.waiting })),
+        "tracing": facts.spans.map(|spans| json!({ "sent": spans.sent, "lost": spans.lost, "waiting": spans.waiting })),
+        "metrics": facts.metrics,
         "workers": workers,
         "sites": sites,
         "certificates": certificates(facts.config, facts.certs),

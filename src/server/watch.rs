@@ -4,7 +4,6 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use super::build::build;
 use super::control::Control;
 use crate::config::{CertFiles, Config, SiteTls, Sources};
 
@@ -28,10 +27,12 @@ impl Watch {
         });
         let of_upstreams = config.upstreams.iter().filter_map(|upstream| upstream.tls.client.as_ref());
         let pairs = config.tls.certificates.iter().chain(of_sites).chain(of_upstreams);
+        let of_clients = config.sites.iter().filter_map(|site| site.client_auth.as_ref());
+        let of_clients = of_clients.flat_map(|auth| std::iter::once(&auth.ca).chain(&auth.crl));
         let roots = config.upstreams.iter().filter_map(|upstream| upstream.tls.ca.as_ref());
         let mut files: Vec<PathBuf> =
             pairs.flat_map(|CertFiles { cert, key, .. }| [cert.clone(), key.clone()]).collect();
-        files.extend(roots.map(|(path, _)| path.clone()));
+        files.extend(roots.chain(of_clients).map(|(path, _)| path.clone()));
         Watch::of(files)
     }
 
@@ -88,11 +89,11 @@ impl Control {
     /// Serves the certificate files as they are now, when they have changed. What is half written changes nothing.
     pub fn look_at_files(&mut self) {
         let Some(settled) = self.watch.changed() else { return };
-        match build(self.snapshot.config.clone(), Some(&self.snapshot), &self.doors, &self.dev, &self.managed) {
+        match self.build(self.snapshot.config.clone(), &self.doors) {
             Ok(snapshot) => {
                 self.watch.settle();
                 let doors = self.doors.clone();
-                match self.adopt(snapshot, doors, self.log.clone()) {
+                match self.adopt(snapshot, doors, None) {
                     Ok(()) => tracing::info!("certificate files have changed: generation {}", self.generation),
                     Err(error) => tracing::error!("certificate files have changed, but: {}", self.text(&error)),
                 }

@@ -16,7 +16,7 @@ use super::status::Report;
 use crate::http::connections::Haste;
 use crate::http::{Settings, Shared};
 use crate::net::clock;
-use crate::proxy::{Proxy, access_log::AccessLog};
+use crate::proxy::{Proxy, Sinks};
 use crate::snapshot::{Snapshot, View};
 use crate::upstream::Cluster;
 
@@ -53,7 +53,7 @@ pub(super) enum Command {
 /// A generation of the config, as one worker gets it.
 pub(super) struct Generation {
     pub snapshot: Arc<Snapshot>,
-    pub log: Option<AccessLog>,
+    pub sinks: Option<Sinks>,
     /// All its doors; new ones bring their sockets.
     pub doors: Vec<Door>,
     /// For a worker that begins anew: every door brings its sockets.
@@ -167,9 +167,9 @@ pub(super) struct Seat {
 }
 
 async fn run(seat: Seat, first: Generation, commands: &mut mpsc::UnboundedReceiver<Command>) {
-    let Generation { snapshot, log, doors, .. } = first;
+    let Generation { snapshot, sinks, doors, .. } = first;
     let settings = settings(&snapshot);
-    let shared = Rc::new(Shared::new(Proxy::new(Rc::new(View::new(snapshot)), log), settings));
+    let shared = Rc::new(Shared::new(Proxy::new(Rc::new(View::new(snapshot)), sinks), settings));
     let hall = Hall::new(seat, shared.clone());
     hall.adopt(doors, shared.clone());
     let sweeping = tokio::task::spawn_local({
@@ -191,7 +191,7 @@ async fn run(seat: Seat, first: Generation, commands: &mut mpsc::UnboundedReceiv
         while let Ok(command) = commands.try_recv() {
             obey(command, &hall);
         }
-        if hall.is_empty() {
+        if hall.busy() == 0 {
             if commands.is_closed() && commands.is_empty() {
                 break;
             }
@@ -228,11 +228,11 @@ fn obey(command: Command, hall: &Rc<Hall>) -> bool {
 
 /// Requests that begin from here on meet the new generation, on open connections too; those that have begun keep theirs.
 fn adopt(generation: Generation, hall: &Rc<Hall>) {
-    let Generation { snapshot, log, doors, .. } = generation;
+    let Generation { snapshot, sinks, doors, .. } = generation;
     let before = hall.shared();
     let settings = settings(&snapshot);
     let view = View::after(&before.handler.view(), snapshot);
-    before.handler.adopt(Rc::new(view), log);
+    before.handler.adopt(Rc::new(view), sinks);
     let shared = Shared { handler: before.handler.clone(), settings, connections: before.connections.clone() };
     hall.adopt(doors, Rc::new(shared));
 }

@@ -37,7 +37,8 @@ impl Control {
     pub fn raise(&mut self, worker: usize) {
         let begin = acceptors(&self.snapshot, &self.doors, &self.tickets).and_then(|acceptors| {
             let place = (worker, self.count);
-            generation(&self.snapshot, self.log.as_ref(), &self.doors, &acceptors, place, true).map_err(sockets)
+            let sinks = self.outputs.sinks(&self.snapshot);
+            generation(&self.snapshot, &sinks, &self.doors, &acceptors, place, true).map_err(sockets)
         });
         match (begin, self.workers.get(worker)) {
             (Ok(generation), Some(handle)) => {

@@ -4,16 +4,18 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::ready;
+use std::time::SystemTime;
 
 use rustls::server::{Accepted, Acceptor as HelloReader, ClientHello};
-use rustls::{CipherSuite, HandshakeKind, ProtocolVersion, ServerConfig};
+use rustls::{CertificateError, CipherSuite, HandshakeKind, ProtocolVersion, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_rustls::StartHandshake;
 use tokio_rustls::server::TlsStream;
 
+use super::client_auth::Policy;
 use super::handshake_error::HandshakeError;
 use super::managed::ACME_TLS;
-use super::{CIPHER_SUITES, CertStore, Tickets, server_config};
+use super::{CIPHER_SUITES, CertStore, ClientCert, PolicyId, Tickets, server_config};
 use crate::config;
 
 /// Bytes taken from the socket at once while the ClientHello is read: one with a post-quantum share has about 1,800.
@@ -48,16 +50,28 @@ pub struct TlsFacts {
     pub sni: Option<Box<str>>,
     /// An earlier session was taken up, without a certificate.
     pub resumed: bool,
+    /// What was asked of the client.
+    pub policy: Option<PolicyId>,
+    /// What it proved.
+    pub client: Option<Arc<ClientCert>>,
 }
 
 /// Does the TLS handshakes of one listener.
 #[derive(Debug, Clone)]
 pub struct Acceptor {
+    open: Parameters,
+    /// In the order of the store's policies about client certificates.
+    by_policy: Arc<[Parameters]>,
+    certs: Arc<CertStore>,
+}
+
+/// The parameters for the hosts of one policy.
+#[derive(Debug, Clone)]
+struct Parameters {
     /// The cipher suite is chosen in our order.
     our_order: Arc<ServerConfig>,
     /// The same but for that: for clients that want ChaCha20 first, as they have no AES in hardware.
     client_order: Arc<ServerConfig>,
-    certs: Arc<CertStore>,
 }
 
 impl Acceptor {
@@ -72,11 +86,17 @@ impl Acceptor {
         tickets: &Tickets,
     ) -> Result<Acceptor, rustls::Error> {
         let protocols = [(listener.h2, "h2"), (listener.h1, "http/1.1")];
-        let alpn = protocols.into_iter().filter(|(on, _)| *on).map(|(_, name)| name.as_bytes().to_vec()).collect();
-        let our_order = server_config(certs.clone(), tls.only_tls13, alpn, tickets)?;
-        let mut client_order = our_order.clone();
-        client_order.ignore_client_order = false;
-        Ok(Acceptor { our_order: Arc::new(our_order), client_order: Arc::new(client_order), certs })
+        let alpn = protocols.into_iter().filter(|(on, _)| *on).map(|(_, name)| name.as_bytes().to_vec());
+        let alpn: Vec<Vec<u8>> = alpn.collect();
+        let parameters = |policy: Option<&Policy>| {
+            let our_order = server_config(certs.clone(), tls.only_tls13, alpn.clone(), tickets, policy)?;
+            let mut client_order = our_order.clone();
+            client_order.ignore_client_order = false;
+            Ok(Parameters { our_order: Arc::new(our_order), client_order: Arc::new(client_order) })
+        };
+        let by_policy = certs.policies.all.iter().map(|policy| parameters(Some(policy)));
+        let by_policy = by_policy.collect::<Result<_, rustls::Error>>()?;
+        Ok(Acceptor { open: parameters(None)?, by_policy, certs })
     }
 
     /// Reads the ClientHello, refuses a server name nobody serves, and finishes the handshake. The deadline is the
@@ -116,12 +136,35 @@ impl Acceptor {
             let _ = io.shutdown().await;
             return Err(error);
         }
-        let config = if wants_chacha(hello.cipher_suites()) { &self.client_order } else { &self.our_order };
+        let policy = self.certs.policies.find(hello.server_name());
+        let parameters = policy.and_then(|policy| self.by_policy.get(policy)).unwrap_or(&self.open);
+        let chacha = wants_chacha(hello.cipher_suites());
+        let config = if chacha { &parameters.client_order } else { &parameters.our_order };
         let finish = StartHandshake::from_parts(accepted, io)
             .into_stream_with(config.clone(), |connection| connection.set_buffer_limit(Some(SEND_BUFFER)));
         let stream = finish.await.map_err(HandshakeError::of_io)?;
-        let facts = facts(stream.get_ref().1);
+        let mut facts = facts(stream.get_ref().1);
+        if let Some(policy) = policy {
+            self.meet(policy, stream.get_ref().1, &mut facts)?;
+        }
         Ok((stream, facts))
+    }
+
+    /// Notes what was asked of the client and what it proved. A session that is resumed shows the certificate of the first
+    /// one, which may have run out since.
+    fn meet<IO>(
+        &self,
+        policy: usize,
+        connection: &rustls::ServerConnection,
+        facts: &mut TlsFacts,
+    ) -> Result<(), HandshakeError<IO>> {
+        facts.policy = self.certs.policies.all.get(policy).map(|policy| policy.id);
+        let Some(client) = connection.peer_certificates().and_then(ClientCert::of) else { return Ok(()) };
+        if facts.resumed && client.expires < unix_now() {
+            return Err(HandshakeError::of_tls(CertificateError::Expired.into()));
+        }
+        facts.client = Some(Arc::new(client));
+        Ok(())
     }
 
     /// The answer to a challenge tls-alpn-01, where this is one and it is open: such a client offers `acme-tls/1` alone
@@ -229,7 +272,14 @@ fn facts(connection: &rustls::ServerConnection) -> TlsFacts {
         h2: connection.alpn_protocol() == Some(b"h2"),
         sni: connection.server_name().map(Box::from),
         resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
+        policy: None,
+        client: None,
     }
+}
+
+fn unix_now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// The library spells the suites of TLS 1.3 its own way.

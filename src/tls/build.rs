@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use rustls::sign::CertifiedKey;
 
 use super::certs::{CertStore, Source};
+use super::client_auth::Policies;
 use super::dev_leaves::{DevAuthority, DevLeaves};
 use super::load::{self, Loaded};
 use super::managed::Managed;
@@ -32,6 +33,7 @@ impl CertStore {
             builder.add_site(site);
         }
         builder.open_dev_ca(dev);
+        builder.store.policies = Policies::build(config, builder.now, &mut builder.problems);
         builder.finish()
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
+use super::client_auth::{Policies, PolicyId};
 use super::dev_leaves::DevLeaves;
 use super::managed::{Challenges, ManagedCert};
 use super::names;
@@ -48,6 +49,8 @@ pub struct CertStore {
     pub(super) managed: Vec<Arc<ManagedCert>>,
     /// Where something is managed: the answers to its challenges.
     pub(super) challenges: Option<Arc<Challenges>>,
+    /// What is asked of clients.
+    pub(super) policies: Policies,
     pub(super) warnings: Vec<Diagnostic>,
 }
 
@@ -120,6 +123,22 @@ impl CertStore {
             (Found::Managed(a), Found::Managed(b)) => Arc::ptr_eq(a, b),
             _ => false,
         }
+    }
+
+    /// What a site asks of its clients, by its place in the config. A connection may carry requests for it only where the
+    /// same was asked.
+    pub fn client_policy(&self, site: usize) -> Option<PolicyId> {
+        self.policies.of_site(site).map(|policy| policy.id)
+    }
+
+    /// What is asked of a client that asks for this name.
+    pub fn policy_for(&self, sni: Option<&str>) -> Option<PolicyId> {
+        self.policies.all.get(self.policies.find(sni)?).map(|policy| policy.id)
+    }
+
+    /// Nobody comes to this site without a certificate.
+    pub fn requires_client_cert(&self, site: usize) -> bool {
+        self.policies.of_site(site).is_some_and(|policy| policy.required)
     }
 
     /// What is being done about the certificate of a host that has none yet.

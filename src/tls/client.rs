@@ -18,7 +18,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::verify::{Unverified, Verifier};
 use super::{ALL_VERSIONS, load, provider};
-use crate::config::{Diagnostic, ServerAddress, Upstream, UpstreamAddress};
+use crate::config::{Diagnostic, ServerAddress, Upstream, UpstreamAddress, srv_domain};
 use crate::error::Why;
 
 /// Sessions remembered for resumption, by a worker for one upstream.
@@ -126,6 +126,7 @@ impl ClientTls {
 pub fn server_name(upstream: &Upstream, server: &ServerAddress) -> Option<ServerName<'static>> {
     let name = match (&upstream.tls.server_name, &server.address) {
         (Some(name), _) | (None, UpstreamAddress::Tcp { host: name, .. }) => name.clone(),
+        (None, UpstreamAddress::Srv(name)) => srv_domain(name).to_owned(),
         (None, UpstreamAddress::Unix(_) | UpstreamAddress::Builtin) => return None,
     };
     ServerName::try_from(name).ok()

@@ -52,7 +52,7 @@ impl CertFacts {
     }
 }
 
-fn sha256(bytes: &[u8]) -> String {
+pub(super) fn sha256(bytes: &[u8]) -> String {
     let Some(suite) = TLS13_AES_128_GCM_SHA256.tls13() else { return String::new() };
     let hash = suite.common.hash_provider.hash(bytes);
     hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()

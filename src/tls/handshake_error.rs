@@ -4,7 +4,9 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use rustls::AlertDescription;
+use rustls::{AlertDescription, CertificateError};
+
+use crate::metrics::HandshakeFailure;
 
 /// How a handshake ended without a connection.
 pub enum HandshakeError<IO> {
@@ -49,6 +51,23 @@ impl<IO> HandshakeError<IO> {
     }
 }
 
+impl<IO> HandshakeError<IO> {
+    /// What the failure is counted as; `None`: it is none.
+    pub fn counted_as(&self) -> Option<HandshakeFailure> {
+        Some(match self {
+            HandshakeError::UnknownHost(_) => HandshakeFailure::UnknownHost,
+            HandshakeError::NoCertificateYet { .. } => HandshakeFailure::NoCertificateYet,
+            HandshakeError::Challenge(_) => return None,
+            HandshakeError::NoServerName => HandshakeFailure::NoServerName,
+            HandshakeError::ClientAlert(_) => HandshakeFailure::ClientAlert,
+            HandshakeError::NotTls { .. } => HandshakeFailure::NotTls,
+            HandshakeError::Closed => HandshakeFailure::Closed,
+            HandshakeError::Protocol(_) => HandshakeFailure::Protocol,
+            HandshakeError::Io(_) => HandshakeFailure::Io,
+        })
+    }
+}
+
 impl<IO> fmt::Display for HandshakeError<IO> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -73,6 +92,12 @@ impl<IO> fmt::Display for HandshakeError<IO> {
             HandshakeError::Protocol(rustls::Error::NoApplicationProtocol) => f.write_str(
                 "the client offers no protocol of this listener by ALPN (alert no_application_protocol sent)",
             ),
+            HandshakeError::Protocol(rustls::Error::NoCertificatesPresented) => f.write_str(
+                "the client shows no certificate, and the site requires one (alert certificate_required sent)",
+            ),
+            HandshakeError::Protocol(rustls::Error::InvalidCertificate(error)) => {
+                write!(f, "the client's certificate is not accepted: {}", refusal(error))
+            }
             HandshakeError::Protocol(error) => write!(f, "{error}"),
             HandshakeError::Io(error) => write!(f, "{error}"),
         }
@@ -86,6 +111,21 @@ impl<IO> fmt::Debug for HandshakeError<IO> {
 }
 
 impl<IO> std::error::Error for HandshakeError<IO> {}
+
+/// Why a client's certificate was not accepted.
+fn refusal(error: &CertificateError) -> String {
+    match error {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired".into(),
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "it is not valid yet".into(),
+        CertificateError::UnknownIssuer => "none of client_auth.ca has signed it".into(),
+        CertificateError::Revoked => "it is revoked (client_auth.crl)".into(),
+        CertificateError::UnknownRevocationStatus => "client_auth.crl has no list of its issuer".into(),
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "it is not for clients (extended key usage)".into()
+        }
+        other => other.to_string(),
+    }
+}
 
 /// What a client means by an alert it sends while it checks our certificate and parameters.
 fn meaning(alert: AlertDescription) -> &'static str {
@@ -133,7 +173,7 @@ mod tests {
 
     #[test]
     fn each_error_is_one_clear_line() {
-        let table: [(Error, &str); 11] = [
+        let table: [(Error, &str); 13] = [
             (Error::UnknownHost("x.test".into()), "no site for \"x.test\" (alert unrecognized_name sent)"),
             (
                 Error::NoCertificateYet { name: "x.example.com".into(), state: "it is being ordered".into() },
@@ -158,6 +198,14 @@ mod tests {
             (
                 Error::of_io(io::Error::new(io::ErrorKind::InvalidData, rustls::Error::NoApplicationProtocol)),
                 "the client offers no protocol of this listener by ALPN (alert no_application_protocol sent)",
+            ),
+            (
+                Error::of_tls(rustls::Error::NoCertificatesPresented),
+                "the client shows no certificate, and the site requires one (alert certificate_required sent)",
+            ),
+            (
+                Error::of_tls(CertificateError::Revoked.into()),
+                "the client's certificate is not accepted: it is revoked (client_auth.crl)",
             ),
             (Error::of_io(io::Error::other("disk on fire")), "disk on fire"),
         ];

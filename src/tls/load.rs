@@ -340,6 +340,13 @@ fn warn_dates(files: &CertFiles, leaf: &X509Certificate<'_>, now: i64, out: &mut
     );
 }
 
+/// RFC 3339.
+pub(super) fn date_time(timestamp: i64) -> String {
+    let at = time::OffsetDateTime::from_unix_timestamp(timestamp).ok();
+    let text = at.and_then(|at| at.format(&time::format_description::well_known::Rfc3339).ok());
+    text.unwrap_or_else(|| format!("{timestamp} s"))
+}
+
 pub(super) fn date(timestamp: i64) -> String {
     match time::OffsetDateTime::from_unix_timestamp(timestamp) {
         Ok(at) => at.date().to_string(),

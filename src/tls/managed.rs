@@ -4,6 +4,7 @@
 //! get an alert.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair};
@@ -22,6 +23,8 @@ pub(super) const ACME_TLS: &[u8] = b"acme-tls/1";
 #[derive(Debug)]
 pub struct ManagedCert {
     names: Box<[String]>,
+    /// Orders that succeeded, and that failed.
+    orders: (AtomicU64, AtomicU64),
     current: RwLock<Current>,
 }
 
@@ -34,7 +37,7 @@ struct Current {
 impl ManagedCert {
     fn new(names: &[String]) -> ManagedCert {
         let current = Current { key: None, state: "it has not been ordered yet".into() };
-        ManagedCert { names: names.into(), current: RwLock::new(current) }
+        ManagedCert { names: names.into(), orders: Default::default(), current: RwLock::new(current) }
     }
 
     /// The names it is for: hosts in lower case, wildcards as `*.example.com`. The first is the site's own.
@@ -54,6 +57,16 @@ impl ManagedCert {
     /// What is being done about it, in the words of a log line.
     pub fn state(&self) -> Arc<str> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).state.clone()
+    }
+
+    /// Counts an order that is over.
+    pub fn note_order(&self, issued: bool) {
+        (if issued { &self.orders.0 } else { &self.orders.1 }).fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Orders that succeeded, and that failed, since the start.
+    pub fn orders(&self) -> (u64, u64) {
+        (self.orders.0.load(Ordering::Relaxed), self.orders.1.load(Ordering::Relaxed))
     }
 
     /// Serves a certificate from the next handshake on.

@@ -8,6 +8,8 @@ mod accept;
 mod build;
 mod certs;
 mod client;
+mod client_auth;
+mod client_cert;
 mod dev_ca;
 mod dev_leaves;
 mod facts;
@@ -24,7 +26,8 @@ mod root_files;
 mod tests;
 mod verify;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::{Ticketer, cipher_suite as suite, default_provider, kx_group};
@@ -33,9 +36,13 @@ use rustls::server::{NoServerSessionStorage, ProducesTickets};
 use rustls::version::{TLS12, TLS13};
 use rustls::{SupportedCipherSuite, SupportedProtocolVersion};
 
+use client_auth::Policy;
+
 pub use accept::{Acceptor, TlsFacts};
 pub use certs::{CertStore, Provenance};
 pub use client::{ClientTls, Connector, Roots, is_alert, server_name};
+pub use client_auth::PolicyId;
+pub use client_cert::ClientCert;
 pub use dev_ca::{Access, DevCa, root_path, root_pem};
 pub use dev_leaves::DevAuthority;
 pub use facts::CertFacts;
@@ -67,14 +74,32 @@ static ONLY_TLS13: [&SupportedProtocolVersion; 1] = [&TLS13];
 
 /// The keys of session tickets: random per process, replaced every 6 hours, good for 12. Cloning shares them; keep one
 /// value for the life of the process and hand it to each generation.
+///
+/// Every policy about client certificates has keys of its own, so that a session of one is none of another: what it skips is
+/// the verification. They live as long as some generation has the policy.
 #[derive(Debug, Clone)]
-pub struct Tickets(Arc<dyn ProducesTickets>);
+pub struct Tickets {
+    open: Arc<dyn ProducesTickets>,
+    by_policy: Arc<Mutex<HashMap<PolicyId, Weak<dyn ProducesTickets>>>>,
+}
 
 impl Tickets {
     /// # Errors
     /// The system gives no random numbers.
     pub fn new() -> Result<Tickets, rustls::Error> {
-        Ticketer::new().map(Tickets)
+        Ok(Tickets { open: Ticketer::new()?, by_policy: Arc::default() })
+    }
+
+    fn of(&self, policy: Option<&Policy>) -> Result<Arc<dyn ProducesTickets>, rustls::Error> {
+        let Some(policy) = policy else { return Ok(self.open.clone()) };
+        let mut known = self.by_policy.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, tickets| tickets.strong_count() > 0);
+        if let Some(tickets) = known.get(&policy.tickets).and_then(Weak::upgrade) {
+            return Ok(tickets);
+        }
+        let tickets = Ticketer::new()?;
+        known.insert(policy.tickets, Arc::downgrade(&tickets));
+        Ok(tickets)
     }
 }
 
@@ -83,7 +108,7 @@ fn provider() -> CryptoProvider {
     CryptoProvider { cipher_suites: CIPHER_SUITES.to_vec(), kx_groups: KX_GROUPS.to_vec(), ..default_provider() }
 }
 
-/// The parameters of a listener.
+/// The parameters of a listener for the hosts of one policy about client certificates.
 ///
 /// # Errors
 /// The provider and the versions do not fit together, which the tests rule out for both sets of versions.
@@ -92,14 +117,17 @@ fn server_config(
     only_tls13: bool,
     alpn: Vec<Vec<u8>>,
     tickets: &Tickets,
+    policy: Option<&Policy>,
 ) -> Result<ServerConfig, rustls::Error> {
     let versions: &[_] = if only_tls13 { &ONLY_TLS13 } else { &ALL_VERSIONS };
-    let mut config = ServerConfig::builder_with_provider(Arc::new(provider()))
-        .with_protocol_versions(versions)?
-        .with_no_client_auth()
-        .with_cert_resolver(certs);
+    let builder = ServerConfig::builder_with_provider(Arc::new(provider())).with_protocol_versions(versions)?;
+    let builder = match policy {
+        Some(policy) => builder.with_client_cert_verifier(policy.verifier.clone()),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(certs);
     config.alpn_protocols = alpn;
-    config.ticketer = tickets.0.clone();
+    config.ticketer = tickets.of(policy)?;
     // Resumption is by ticket alone: a session store would be one lock for all workers.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 2;

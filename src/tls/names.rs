@@ -67,7 +67,7 @@ impl std::fmt::Display for CertNames {
     }
 }
 
-fn ip_of(bytes: &[u8]) -> Option<IpAddr> {
+pub(super) fn ip_of(bytes: &[u8]) -> Option<IpAddr> {
     if let Ok(v4) = <[u8; 4]>::try_from(bytes) {
         return Some(IpAddr::from(v4));
     }

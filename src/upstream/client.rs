@@ -95,6 +95,7 @@ pub(super) async fn exchange(
             let retry = match closed {
                 true if !sending.flushed_once => Retry::NeverSent,
                 true => Retry::Unanswered,
+                false if why == Why::UpstreamClosed && interims == 0 => Retry::Elsewhere,
                 false => Retry::No,
             };
             let why = if closed { Why::UpstreamClosedReused } else { why };

@@ -1,5 +1,6 @@
 //! Opening a connection to a server.
 
+use std::cell::RefCell;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -9,15 +10,12 @@ use tokio::net::UnixStream;
 
 use super::endpoint::{Channel, Connection, Endpoint};
 use super::happy_eyeballs;
+use super::names::Following;
 use crate::config::UpstreamAddress;
 use crate::error::Why;
-use crate::http::wire::Wire;
+use crate::net::Io;
 use crate::net::proxy_protocol::{self, Addresses};
-use crate::net::{Io, clock};
 use crate::tls::Connector;
-
-/// How long an answer for a name is used. The system's resolver does not tell the record's own time.
-const NAME_LIFE: Duration = Duration::from_secs(30);
 
 /// Connects to a server within `timeout`: its name's lookup, the PROXY protocol header and the TLS handshake included.
 /// `upgrade`: the request asks to switch protocols, which HTTP/2 does not do, so it gets a connection of HTTP/1.1. `ends`: whom
@@ -41,7 +39,7 @@ pub async fn connect(
         _ => {
             let connector = endpoint.tls.as_ref().map(|tls| &tls.h1);
             let io = dial(endpoint, connector, timeout, ends).await?;
-            Ok(Channel::Http1(Connection { wire: Wire::new(io), reused: false, keep: None }))
+            Ok(Channel::Http1(Connection::new(io, endpoint.name.is_some())))
         }
     }
 }
@@ -61,9 +59,11 @@ async fn dial(
         None => opening.await,
         Some(timeout) => tokio::time::timeout(timeout, opening).await.unwrap_or(Err(Why::UpstreamConnectTimeout)),
     };
-    if opened.is_err() {
-        // The name may have moved: ask again next time.
-        endpoint.resolved.borrow_mut().until = None;
+    if opened.is_err()
+        && let Some(name) = &endpoint.name
+    {
+        // It may have moved.
+        name.borrow().ask_again();
     }
     opened
 }
@@ -71,9 +71,15 @@ async fn dial(
 async fn open(endpoint: &Endpoint, ends: Addresses) -> Result<Io, Why> {
     let io = match &endpoint.address {
         UpstreamAddress::Unix(path) => UnixStream::connect(path).await.map(Io::Unix),
-        UpstreamAddress::Tcp { host, port } => match host.parse() {
-            Ok(ip) => tcp(&[SocketAddr::new(ip, *port)]).await,
-            Err(_) => tcp(&addresses(endpoint, host, *port).await?).await,
+        UpstreamAddress::Tcp { host, port } => match (host.parse(), &endpoint.name) {
+            (Ok(ip), _) => tcp(&[SocketAddr::new(ip, *port)]).await,
+            (Err(_), Some(name)) => tcp(&addresses(name).await?).await,
+            // `localhost` is both loopback addresses whatever the system says: development servers listen on either.
+            (Err(_), None) => tcp(&[(Ipv4Addr::LOCALHOST, *port).into(), (Ipv6Addr::LOCALHOST, *port).into()]).await,
+        },
+        UpstreamAddress::Srv(_) => match &endpoint.name {
+            Some(name) => tcp(&addresses(name).await?).await,
+            None => Err(io::ErrorKind::AddrNotAvailable.into()),
         },
         UpstreamAddress::Builtin => match endpoint.builtin() {
             Some(addr) => tcp(&[addr]).await,
@@ -118,31 +124,13 @@ async fn tcp(addresses: &[SocketAddr]) -> io::Result<Io> {
     Ok(Io::Tcp(tcp))
 }
 
-/// The addresses of a server. `localhost` is both loopback addresses whatever the system says: development servers listen
-/// on either.
-async fn addresses(endpoint: &Endpoint, host: &str, port: u16) -> Result<Vec<SocketAddr>, Why> {
-    if host.eq_ignore_ascii_case("localhost") {
-        return Ok(vec![(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()]);
-    }
-    let now = clock::now();
-    {
-        let resolved = endpoint.resolved.borrow();
-        if resolved.until.is_some_and(|until| now < until) {
-            return Ok(resolved.addresses.clone());
-        }
-    }
-    match tokio::net::lookup_host((host, port)).await {
-        Ok(found) => {
-            let mut resolved = endpoint.resolved.borrow_mut();
-            resolved.addresses = found.collect();
-            resolved.until = Some(now + NAME_LIFE);
-            Ok(resolved.addresses.clone())
-        }
-        Err(error) => {
-            tracing::debug!("resolving {host}: {error}");
-            let resolved = endpoint.resolved.borrow();
-            // The last good answer is better than none.
-            if resolved.addresses.is_empty() { Err(Why::UpstreamDns) } else { Ok(resolved.addresses.clone()) }
-        }
-    }
+/// The last good answer for the server's name. The first one is waited for, which the caller bounds.
+async fn addresses(name: &RefCell<Following>) -> Result<Vec<SocketAddr>, Why> {
+    let mut receiver = name.borrow().receiver();
+    let answer = match receiver.wait_for(|answer| answer.asked).await {
+        Ok(answer) => answer.ordered(),
+        // The keeper lives as long as somebody asks it.
+        Err(_) => Vec::new(),
+    };
+    if answer.is_empty() { Err(Why::UpstreamDns) } else { Ok(answer) }
 }

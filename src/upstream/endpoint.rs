@@ -3,16 +3,20 @@
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
 
+use super::choice::hashed;
 use super::gate::Place;
 use super::h2;
-use super::outlier::Failures;
+use super::health::Health;
+use super::names::Following;
+use super::shared::SharedServer;
 use crate::config::{Keepalive, ProxyHeader, ServerAddress, ServerProtocol, Upstream, UpstreamAddress};
 use crate::http::wire::Wire;
-use crate::net::clock;
+use crate::net::{Io, clock};
 use crate::tls::Connector;
 
 /// A request that must not be done twice goes only on a connection idle for less than this.
@@ -41,10 +45,18 @@ pub struct Endpoint {
     /// The server has answered a second request on a connection, and has not closed one since without having said so. Else
     /// it is not trusted with a request that must not be done twice.
     keeps: Cell<bool>,
+    /// Pooled connections that were found closed.
+    stale: Cell<u64>,
     /// The header each connection begins with.
     pub(super) proxy_protocol: Option<ProxyHeader>,
-    pub(super) failures: Failures,
-    pub(super) resolved: RefCell<Resolved>,
+    /// What all workers know of it.
+    pub(super) health: Arc<Health>,
+    /// Where its name leads, when that is looked up.
+    pub(super) name: Option<RefCell<Following>>,
+    /// What tells it from others in a hash: of its address alone, so that it is the same everywhere.
+    pub(super) mark: u64,
+    /// What it has saved up for its turn in a round robin.
+    pub(super) turn: Cell<i64>,
 }
 
 /// How a server is spoken to over TLS.
@@ -53,13 +65,6 @@ pub(super) struct EndpointTls {
     pub name: ServerName<'static>,
     pub h1: Connector,
     pub h2: Connector,
-}
-
-/// The last good answer for the server's name.
-#[derive(Debug, Default)]
-pub(super) struct Resolved {
-    pub addresses: Vec<SocketAddr>,
-    pub until: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -85,6 +90,16 @@ pub struct Connection {
     pub reused: bool,
     /// How long the server promised to keep it: its `Keep-Alive: timeout` less one second, or without end.
     pub keep: Option<Duration>,
+    /// Where it goes, when the server has a name that may lead elsewhere tomorrow.
+    peer: Option<Box<SocketAddr>>,
+}
+
+impl Connection {
+    /// A connection that was just opened; `named`: by the server's name.
+    pub fn new(io: Io, named: bool) -> Connection {
+        let peer = io.tcp().filter(|_| named).and_then(|tcp| tcp.peer_addr().ok()).map(Box::new);
+        Connection { wire: Wire::new(io), reused: false, keep: None, peer }
+    }
 }
 
 /// What is going on with a server, on one worker or summed over several.
@@ -93,8 +108,8 @@ pub struct ServerState {
     pub in_flight: usize,
     /// Pooled connections.
     pub idle: usize,
-    /// Workers that leave it out for the time being.
-    pub ejected: usize,
+    /// Pooled connections so far that were found closed when they were wanted.
+    pub stale: u64,
 }
 
 impl ServerState {
@@ -102,7 +117,7 @@ impl ServerState {
         ServerState {
             in_flight: self.in_flight + other.in_flight,
             idle: self.idle + other.idle,
-            ejected: self.ejected + other.ejected,
+            stale: self.stale + other.stale,
         }
     }
 }
@@ -115,10 +130,17 @@ pub struct InFlight {
 }
 
 impl Endpoint {
-    pub fn new(server: &ServerAddress, upstream: &Upstream, builtin: Option<SocketAddr>) -> Endpoint {
+    pub fn new(
+        server: &ServerAddress,
+        upstream: &Upstream,
+        builtin: Option<SocketAddr>,
+        shared: &SharedServer,
+    ) -> Endpoint {
+        let label = server.address.to_string();
         Endpoint {
             address: server.address.clone(),
-            label: server.address.to_string().into(),
+            mark: hashed(label.as_bytes()),
+            label: label.into(),
             protocol: server.protocol,
             weight: server.weight.max(1),
             backup: server.backup,
@@ -129,9 +151,11 @@ impl Endpoint {
             tls: None,
             in_flight: Cell::new(0),
             keeps: Cell::new(false),
+            stale: Cell::new(0),
             proxy_protocol: upstream.proxy_protocol,
-            failures: Failures::default(),
-            resolved: RefCell::default(),
+            health: shared.health.clone(),
+            name: shared.name.as_ref().map(|name| RefCell::new(name.subscribe())),
+            turn: Cell::new(0),
         }
     }
 
@@ -156,6 +180,7 @@ impl Endpoint {
     /// Whether the other is the same server with the same settings.
     pub fn is_same(&self, other: &Endpoint) -> bool {
         self.address == other.address
+            && Arc::ptr_eq(&self.health, &other.health)
             && self.weight == other.weight
             && self.backup == other.backup
             && self.keepalive == other.keepalive
@@ -174,17 +199,12 @@ impl Endpoint {
         ServerState {
             in_flight: self.in_flight.get(),
             idle: self.idle.borrow().len() + self.h2.as_ref().map_or(0, h2::Pool::idle),
-            ejected: usize::from(self.is_ejected()),
+            stale: self.stale.get(),
         }
     }
 
     pub fn in_flight(&self) -> usize {
         self.in_flight.get()
-    }
-
-    /// Left out for the time being.
-    pub(super) fn is_ejected(&self) -> bool {
-        self.failures.is_ejected()
     }
 
     /// Counts a request. `place`: what it holds of the server's `max_requests`.
@@ -197,10 +217,26 @@ impl Endpoint {
     /// only a young connection serves, of a server that is known to keep them, and the kernel is asked whether it is still
     /// open. `upgrade`: the request asks to switch protocols, which HTTP/2 does not do.
     pub fn checkout(&self, once: bool, upgrade: bool) -> Option<Channel> {
+        self.follow_name();
         match &self.h2 {
             Some(pool) if !upgrade => pool.lease().map(Channel::Http2),
             _ => self.checkout_idle(once).map(Channel::Http1),
         }
+    }
+
+    /// Lets go of the connections to addresses that its name no longer has; requests on them go on to their end.
+    fn follow_name(&self) {
+        let Some(changed) = self.name.as_ref().and_then(|name| name.borrow_mut().changed()) else { return };
+        self.idle.borrow_mut().retain(|idle| idle.connection.peer.as_ref().is_none_or(|peer| changed.contains(peer)));
+        if let Some(pool) = &self.h2 {
+            pool.keep_peers(&changed);
+        }
+    }
+
+    /// Whether the name still leads to where a connection goes.
+    fn leads_to(&self, connection: &Connection) -> bool {
+        let (Some(name), Some(peer)) = (&self.name, &connection.peer) else { return true };
+        name.borrow().addresses().contains(peer)
     }
 
     fn checkout_idle(&self, once: bool) -> Option<Connection> {
@@ -214,6 +250,7 @@ impl Endpoint {
             }
             if connection.wire.io.is_stale(once) {
                 self.note_closed();
+                self.stale.set(self.stale.get() + 1);
                 continue;
             }
             if once && !self.keeps.get() && connection.keep.is_none() {
@@ -241,6 +278,10 @@ impl Endpoint {
         if self.proxy_protocol.is_some() {
             return;
         }
+        self.follow_name();
+        if !self.leads_to(&connection) {
+            return;
+        }
         if connection.reused {
             self.keeps.set(true);
         }
@@ -256,6 +297,7 @@ impl Endpoint {
     /// Closes connections that have been idle for too long, that the server has closed, or that are more than
     /// `keepalive.idle` allows and were not needed since the last sweep.
     pub fn sweep(&self) {
+        self.follow_name();
         if let Some(pool) = &self.h2 {
             pool.sweep(self.keepalive.idle, self.keepalive.idle_timeout);
         }
@@ -287,18 +329,18 @@ impl InFlight {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::Io;
 
     async fn pooled() -> (Rc<Endpoint>, tokio::net::TcpStream) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let local = listener.local_addr().unwrap();
         let address = UpstreamAddress::Tcp { host: "127.0.0.1".into(), port: local.port() };
         let server = ServerAddress { address, protocol: ServerProtocol::Http1, weight: 1, backup: false };
-        let endpoint =
-            Rc::new(Endpoint::new(&server, &Upstream::new("test".into(), Vec::new(), Default::default()), None));
+        let upstream = Upstream::new("test".into(), vec![server], Default::default());
+        let shared = super::super::Shared::new(&upstream, None);
+        let endpoint = Rc::new(Endpoint::new(&upstream.servers[0], &upstream, None, &shared.servers[0]));
         let ours = tokio::net::TcpStream::connect(local).await.unwrap();
         let (theirs, _) = listener.accept().await.unwrap();
-        endpoint.checkin(Connection { wire: Wire::new(Io::Tcp(ours)), reused: false, keep: None });
+        endpoint.checkin(Connection::new(Io::Tcp(ours), false));
         (endpoint, theirs)
     }
 

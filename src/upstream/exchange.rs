@@ -44,6 +44,9 @@ pub enum Retry {
     NeverSent,
     /// A reused connection was closed before a byte of the answer: the server may have seen the request.
     Unanswered,
+    /// A fresh connection was closed before a byte of the answer: the server may have seen the request, and died of it or just
+    /// then. Only another one may get it.
+    Elsewhere,
     No,
 }
 

@@ -1,7 +1,7 @@
 //! The request head a server gets.
 
 use super::{Endpoint, h2};
-use crate::config::HostHeader;
+use crate::config::{self, HostHeader};
 use crate::error::Why;
 use crate::h1;
 use crate::message::{Framing, Known, RequestHead};
@@ -23,7 +23,11 @@ impl Outgoing<'_> {
             HostHeader::Name(name) => name.as_bytes(),
             // An HTTP/1.0 client may have named no host, and HTTP/1.1 needs one.
             HostHeader::Preserve | HostHeader::Upstream if server.starts_with("unix:") => b"localhost",
-            HostHeader::Preserve | HostHeader::Upstream => server.as_bytes(),
+            // The domain behind the service and protocol of an SRV record.
+            HostHeader::Preserve | HostHeader::Upstream => match server.strip_prefix("srv:") {
+                Some(name) => config::srv_domain(name).as_bytes(),
+                None => server.as_bytes(),
+            },
         }
     }
 

@@ -9,6 +9,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("config", 1),
     ("init", 4),
     ("message", 2),
+    ("metrics", 2),
     ("net", 2),
     ("h1", 3),
     ("tls", 3),
@@ -21,11 +22,12 @@ const FLOORS: &[(&str, u8)] = &[
     ("snapshot", 8),
     ("proxy", 9),
     ("explain", 10),
-    ("server", 10),
-    ("observe", 11),
-    ("check", 11),
-    ("cli", 12),
-    ("main", 13),
+    ("server", 11),
+    ("trust", 4),
+    ("observe", 12),
+    ("check", 12),
+    ("cli", 13),
+    ("main", 14),
 ];
 
 const MAX_LINES: usize = 400;

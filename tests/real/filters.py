@@ -81,6 +81,12 @@ path = "/paged/dead/*"
 proxy = "127.0.0.1:9"
 error_pages = { "5xx" = "PAGES/5xx.html" }
 [[sites."HOST".routes]]
+path = "/narrow/*"
+limits = { uri_bytes = "64B", body = "100B" }
+[[sites."HOST".routes]]
+path = "/wide/*"
+limits = { uri_bytes = "20KiB", body = "off" }
+[[sites."HOST".routes]]
 path = "/own/*"
 error_pages = { "5xx" = "PAGES/5xx.html" }
 """
@@ -326,6 +332,8 @@ class Filters(unittest.TestCase):
             if status == 401:
                 self.assertGreater(support.time.monotonic() - began, 0.9)
         self.assertEqual(front.ask("/private/x", method="POST", body=b"unread").status, 401)
+        logged = self.log_of("joe", "user")
+        self.assertEqual({(line["status"], line["target"].split("/")[1]) for line in logged}, {(200, "private")})
 
     @every_pair
     def test_another_server_decides_and_says_who_it_is(self, front):
@@ -499,6 +507,41 @@ class Filters(unittest.TestCase):
             answer = front.ask(target, fields=fields)
             self.assertEqual((answer.status, answer.body), (int(target[-3:]), b"of the application"))
             self.assertEqual(answer.value("etag"), '"e"')
+
+
+    @every_pair
+    def test_a_route_has_limits_of_its_own(self, front):
+        for route, length, status in (("narrow", 64, 200), ("narrow", 65, 414), ("wide", 18 << 10, 200)):
+            target = f"/{route}/".ljust(length, "x")
+            answer = front.ask(target)
+            self.assertEqual(answer.status, status, target[:80])
+            self.assertEqual("limit.uri_bytes" in (answer.value("proxy-status") or ""), status == 414)
+        self.assertEqual(front.ask("/plain/".ljust(17 << 10, "x")).status, 414, "the rest keeps the default")
+        for route, size, status in (("narrow", 100, 200), ("narrow", 101, 413), ("wide", 1000, 200)):
+            answer = front.ask(f"/{route}/x", method="POST", body=b"x" * size)
+            self.assertEqual(answer.status, status, (route, size))
+            self.assertEqual("limit.body" in (answer.value("proxy-status") or ""), status == 413)
+
+
+class PlainDoor(unittest.TestCase):
+    def test_only_who_asks_for_it_is_led_to_https(self):
+        """`http = "upgrade"` and `Upgrade-Insecure-Requests` (Upgrade Insecure Requests, section 3.2)."""
+        app = FunctionServer({"*": lambda h: h.reply(200, b"here", ("Vary", "Cookie"))})
+        self.addCleanup(app.close)
+        with support.Proxy(f'[sites."{support.HOST}"]\nproxy = "{app.target}"\nhttp = "upgrade"\n') as proxy:
+            fronts = {kind: Front(kind, proxy, proxy.ca(), support.HOST) for kind in FRONTS}
+            asks, wish = fronts["http"], {"Upgrade-Insecure-Requests": "1"}
+            answer = asks.ask("/x?q=1", fields=wish)
+            place = f"https://{support.HOST}:{proxy.https}/x?q=1"
+            self.assertEqual((answer.status, answer.value("location")), (307, place))
+            self.assertIn("Upgrade-Insecure-Requests", answer.value("vary"))
+            for fields in ({}, {"Upgrade-Insecure-Requests": "0"}):
+                answer = asks.ask("/x", fields=fields)
+                self.assertEqual((answer.status, answer.body), (200, b"here"))
+                self.assertIn("Upgrade-Insecure-Requests", answer.value("vary"))
+            for kind in ("https", "h2"):
+                answer = fronts[kind].ask("/x", fields=wish)
+                self.assertEqual((answer.status, answer.value("vary")), (200, "Cookie"), kind)
 
 
 class ErrorPages(unittest.TestCase):

@@ -229,7 +229,7 @@ class Failing(unittest.TestCase):
         self.assertIn("failed 3 times within 60s: left out for 3600s", self.left_out(proxy)[0])
 
     def test_a_server_that_breaks_off_before_its_answer_is_left_out(self):
-        keys = 'balance = "round-robin"\noutlier = { failures = 4, window = "1m", eject = "1h" }'
+        keys = 'balance = "round-robin"\nretries = "off"\noutlier = { failures = 4, window = "1m", eject = "1h" }'
         proxy = self.start(self.breaking().port, self.good.port, keys=keys)
         answers = self.ask(proxy, 24)
         self.assertEqual([code(answer) for answer in answers if answer.status != 200], ["upstream.closed"] * 4)
@@ -256,7 +256,8 @@ class Failing(unittest.TestCase):
     def test_no_more_than_a_share_of_the_servers_is_left_out(self):
         for share, out in (("34%", 1), ("67%", 2), ("33%", 0)):
             with self.subTest(share):
-                keys = f'balance = "round-robin"\noutlier = {{ failures = 1, eject = "1h", max_ejected = "{share}" }}'
+                outlier = f'outlier = {{ failures = 1, eject = "1h", max_ejected = "{share}" }}'
+                keys = f'balance = "round-robin"\nretries = "off"\n{outlier}'
                 proxy = self.start(self.breaking().port, self.breaking().port, self.good.port, keys=keys)
                 statuses = [answer.status for answer in self.ask(proxy, 30)]
                 self.assertEqual(len(self.left_out(proxy)), out)
@@ -283,8 +284,27 @@ class Failing(unittest.TestCase):
             thread.join(support.PATIENCE)
 
     def test_nothing_is_left_out_where_that_is_off(self):
-        proxy = self.start(self.breaking().port, self.good.port, keys='balance = "round-robin"\noutlier = "off"')
+        keys = 'balance = "round-robin"\nretries = "off"\noutlier = "off"'
+        proxy = self.start(self.breaking().port, self.good.port, keys=keys)
         self.assertEqual([answer.status for answer in self.ask(proxy, 20)].count(502), 10)
+
+    def test_a_fresh_connection_that_is_closed_sends_an_idempotent_request_to_another_server_and_no_other(self):
+        keys = 'balance = "round-robin"\nretries = { budget = "100%" }\noutlier = "off"'
+        proxy = self.start(self.breaking().port, self.good.port, keys=keys)
+        self.assertEqual({answer.status for answer in self.ask(proxy, 10)}, {200})
+        self.assertEqual(sorted(self.attempts(proxy, 10)), [1] * 5 + [2] * 5)
+        post = GET.replace(b"GET", b"POST").replace(b"\r\n\r\n", b"\r\nContent-Length: 0\r\n\r\n")
+        with Client(proxy.http, timeout=support.PATIENCE) as client:
+            answers = []
+            for _ in range(10):
+                client.send(post)
+                answers.append(client.answer())
+        self.assertEqual([code(answer) for answer in answers if answer.status != 200], ["upstream.closed"] * 5)
+        # Where it is the only server, it is not asked twice.
+        alone = self.breaking()
+        proxy = self.start(alone.port, keys=keys)
+        self.assertEqual([code(answer) for answer in self.ask(proxy, 3)], ["upstream.closed"] * 3)
+        self.assertEqual(alone.connections, 3)
 
     def test_retries_keep_within_their_budget_when_everything_fails(self):
         # Ten are saved up at the start, and each request adds its share of one.

@@ -14,6 +14,7 @@ use crate::cli::local::{self, HIGH, Ports, USUAL};
 use crate::cli::{find, report};
 use crate::config::{self, BindAddress, Config, HostPattern};
 use crate::observe::Doors;
+use crate::observe::topics;
 use crate::observe::trust::Trust;
 use crate::tls::{self, Access, DevAuthority};
 
@@ -28,10 +29,22 @@ const KNOCK: Duration = Duration::from_secs(3);
 pub(super) fn open(host: &str, backend: &str, color: bool) -> anyhow::Result<Found> {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let target = if backend.parse::<u16>().is_ok() { backend.to_string() } else { quoted(backend) };
-    let text = format!(
-        "access_log = \"off\"\n[log]\nlevel = \"error\"\n[sites.{}]\nproxy = {target}\nhttp = \"serve\"\n",
-        quoted(host)
-    );
+    serve(&format!("[sites.{}]\nproxy = {target}\nhttp = \"serve\"\n", quoted(host)), color)
+}
+
+/// The name of the site of the topics.
+pub(super) const TOPIC_HOST: &str = "localhost";
+
+/// Opens both doors with the sites of the topics.
+pub(super) fn for_topics(color: bool) -> anyhow::Result<Found> {
+    // A port that was free a moment ago: nobody listens there.
+    let nobody = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+    serve(&topics::sites(TOPIC_HOST, nobody), color)
+}
+
+/// Serves some sites on doors of our own.
+fn serve(sites: &str, color: bool) -> anyhow::Result<Found> {
+    let text = format!("access_log = \"off\"\n[log]\nlevel = \"error\"\n{sites}");
     let mut loaded = match config::parse("the command line", &text, Path::new("")) {
         Ok(loaded) => loaded,
         Err(problems) => return Ok(Err(report::problems(&problems, color))),

@@ -100,7 +100,8 @@ impl Checker<'_> {
 
     pub(super) fn access_log(&mut self, root: &Table) -> AccessLog {
         let Some(node) = root.get("access_log") else {
-            return AccessLog::On { format: Default::default(), output: Default::default(), redact: Redact::default() };
+            let redact = Redact::default();
+            return AccessLog::On { format: Default::default(), output: Default::default(), redact, sample: 1.0 };
         };
         let Value::Table(table) = &node.value else { return AccessLog::Off };
         let format = match table.text("format") {
@@ -136,7 +137,8 @@ impl Checker<'_> {
                     .collect();
             }
         }
-        AccessLog::On { format, output, redact }
+        let sample = self.share(table, "sample").unwrap_or(1.0);
+        AccessLog::On { format, output, redact, sample }
     }
 }
 

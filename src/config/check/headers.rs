@@ -1,5 +1,7 @@
 //! `headers.request` and `headers.response`: names, values and placeholders.
 
+use std::sync::Arc;
+
 use super::{Checker, texts};
 use crate::config::diagnostics::{Checked, Diagnostic};
 use crate::config::schema::nearest;
@@ -28,9 +30,12 @@ enum Side {
 
 impl Checker<'_> {
     /// The rules of a site's `headers`: for requests and for responses.
-    pub(super) fn header_rules(&mut self, site: &Table) -> (HeaderRules, HeaderRules) {
-        let Some(headers) = site.table("headers") else { return Default::default() };
-        let mut side = |key, side| headers.table(key).map(|table| self.rules(table, side)).unwrap_or_default();
+    pub(super) fn header_rules(&mut self, site: &Table) -> (Arc<HeaderRules>, Arc<HeaderRules>) {
+        let Some(headers) = site.table("headers") else { return (HeaderRules::none(), HeaderRules::none()) };
+        let mut side = |key, side| match headers.table(key) {
+            Some(table) => Arc::new(self.rules(table, side)),
+            None => HeaderRules::none(),
+        };
         (side("request", Side::Request), side("response", Side::Response))
     }
 

@@ -179,7 +179,7 @@ impl Checker<'_> {
 }
 
 /// Reads an address to bind: `":80"`, `"127.0.0.1:80"`, `"[::1]:80"`. Port 0 lets the system pick.
-fn address(text: &str) -> Checked<BindAddress> {
+pub(super) fn address(text: &str) -> Checked<BindAddress> {
     let bad = |why: &str| {
         Diagnostic::error("bad-address", format!("{} is no address to listen on: {why}", quote(text)))
             .label("not an address")

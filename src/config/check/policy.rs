@@ -83,7 +83,7 @@ impl Checker<'_> {
     }
 
     /// Warns about a key that is there, has another value than its default, and changes nothing.
-    fn no_effect(&mut self, table: &Table, key: &str, why: &str) {
+    pub(super) fn no_effect(&mut self, table: &Table, key: &str, why: &str) {
         if let Some(entry) = table.entry(key) {
             let diagnostic = Diagnostic::warning("no-effect", format!("`{key}` has no effect here")).label(why);
             self.report(diagnostic, entry.key_at);
@@ -91,7 +91,7 @@ impl Checker<'_> {
     }
 
     /// A share of a whole, such as "20%".
-    fn share(&mut self, table: &Table, key: &str) -> Option<f32> {
+    pub(super) fn share(&mut self, table: &Table, key: &str) -> Option<f32> {
         let node = table.get(key)?;
         self.take(share(node.text()?), node.at)
     }

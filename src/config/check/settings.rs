@@ -1,5 +1,6 @@
 //! What a site takes from `[defaults]` and a route from its site: timeouts, limits, forwarding, the plain door.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -13,7 +14,7 @@ use crate::config::{ForwardedStyle, Forwarding, Limits, PlainMode, Timeouts};
 /// Timeouts that are over before a site is known.
 pub(in crate::config) const EARLY_TIMEOUTS: &[&str] = &["handshake", "request_header", "keep_alive"];
 /// Limits that are checked before a site is known.
-pub(in crate::config) const EARLY_LIMITS: &[&str] = &["header_bytes", "header_fields", "uri_bytes"];
+pub(in crate::config) const EARLY_LIMITS: &[&str] = &["header_bytes", "header_fields"];
 
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
@@ -22,7 +23,7 @@ pub(super) struct Settings {
     pub limits: Limits,
     pub forwarding: Forwarding,
     /// Protocols a client may switch to.
-    pub upgrade: Vec<String>,
+    pub upgrade: Arc<[String]>,
     pub buffer_request: bool,
 }
 
@@ -33,7 +34,7 @@ impl Default for Settings {
             timeouts: Timeouts::default(),
             limits: Limits::default(),
             forwarding: Forwarding::default(),
-            upgrade: vec!["websocket".to_owned()],
+            upgrade: Arc::new(["websocket".to_owned()]),
             buffer_request: false,
         }
     }

@@ -19,7 +19,7 @@ use crate::config::{
 /// What the routes of a site take from it.
 struct Owner {
     settings: Settings,
-    rules: (HeaderRules, HeaderRules),
+    rules: (Arc<HeaderRules>, Arc<HeaderRules>),
     filters: Filters,
     action: Found,
 }
@@ -62,7 +62,11 @@ impl Checker<'_> {
                 }
             }
         }
-        (Defaults { timeouts: defaults.timeouts, limits: defaults.limits }, out, upstreams.into_list())
+        let mut limits = defaults.limits;
+        // A head is read before its route is known: as far as the most generous one lets it, and each looks again.
+        let targets = out.iter().flat_map(|site: &Site| &site.routes).map(|route| route.limits.uri_bytes);
+        limits.uri_bytes = targets.fold(limits.uri_bytes, usize::max);
+        (Defaults { timeouts: defaults.timeouts, limits }, out, upstreams.into_list())
     }
 
     fn site(
@@ -83,7 +87,7 @@ impl Checker<'_> {
                 return None;
             }
             let index = upstreams.of_target(self.target(node)?, self.origin(node.at));
-            let rules = Default::default();
+            let rules = (HeaderRules::none(), HeaderRules::none());
             let filters = inherited.clone();
             let error_pages = filters.error_pages.clone();
             let owner = Owner { settings: defaults.clone(), rules, filters, action: Found::None };
@@ -93,6 +97,7 @@ impl Checker<'_> {
                 aliases: Vec::new(),
                 aliases_redirect: true,
                 tls: SiteTls::Auto,
+                client_auth: None,
                 http: defaults.http,
                 error_pages,
                 routes: vec![route],
@@ -121,6 +126,7 @@ impl Checker<'_> {
             settings.http = self.without_tls(table, settings.http);
         }
         let http = settings.http;
+        let client_auth = self.client_auth(table, http);
         let rules = self.header_rules(table);
         let filters = self.filters(table, inherited, upstreams);
         if let (SiteTls::Off, Some(_), Some(entry)) = (&tls, filters.hsts, table.entry("hsts")) {
@@ -143,7 +149,7 @@ impl Checker<'_> {
             Found::None | Found::Reported => {}
         }
         let error_pages = owner.filters.error_pages;
-        Some(Site { host: host?, aliases, aliases_redirect, tls, http, error_pages, routes, origin })
+        Some(Site { host: host?, aliases, aliases_redirect, tls, client_auth, http, error_pages, routes, origin })
     }
 
     /// Notes who has a host. Gives false, with a report, when another site has it.
@@ -166,7 +172,7 @@ impl Checker<'_> {
             (_, Some("dev")) => SiteTls::Dev,
             (_, Some("acme")) => SiteTls::Acme,
             (_, Some("off")) => SiteTls::Off,
-            (Value::Table(_), _) => self.cert_files(node).map_or(SiteTls::Auto, SiteTls::Files),
+            (Value::Table(_), _) => self.site_tls_table(node),
             _ => SiteTls::Auto,
         }
     }
@@ -194,7 +200,8 @@ impl Checker<'_> {
         if let Found::Action(_, at) = owner.action {
             seen.add(PathPattern::Any, Matchers::default(), at);
         }
-        let mut routes = Vec::new();
+        // With room for the site's own action: a config may have very many of them.
+        let mut routes = Vec::with_capacity(table.list("routes").count() + 1);
         for node in table.list("routes") {
             let Some(table) = node.table() else { continue };
             let path = self.route_path(table, node.at);

@@ -99,6 +99,9 @@ pub(super) fn target(text: &str, base: &Path) -> Checked<Target> {
             _ => Err(bad(text, "there is one built-in backend").replace("\"builtin:show\"").boxed()),
         };
     }
+    if let Some(name) = text.strip_prefix("srv:") {
+        return Checker::srv(name).map(Target::plain);
+    }
     let (scheme, rest) = match text.split_once("://") {
         Some((scheme, rest)) => match Scheme::of(scheme) {
             None => return Err(bad(text, "its scheme is none of a backend's").boxed()),

@@ -7,7 +7,7 @@ use super::{Checker, hosts};
 use crate::config::diagnostics::{Checked, Diagnostic, Severity};
 use crate::config::schema::nearest;
 use crate::config::value::{Entry, Node, Table, Value, quote};
-use crate::config::{Balance, HostHeader, Keepalive, Origin, ServerAddress, ServerProtocol, Upstream, UpstreamAddress};
+use crate::config::{HostHeader, Keepalive, Origin, ServerAddress, ServerProtocol, Upstream, UpstreamAddress};
 
 /// Every upstream of a config: the named ones, then one for each distinct target.
 #[derive(Default)]
@@ -85,12 +85,6 @@ impl Checker<'_> {
             self.report(Diagnostic::error("bad-name", "an upstream needs a name").label("empty"), entry.key_at);
         }
         let servers = self.servers(table, entry);
-        let balance = match table.text("balance") {
-            Some("round-robin") => Balance::RoundRobin,
-            Some("random") => Balance::Random,
-            Some("first") => Balance::First,
-            _ => Balance::LeastRequests,
-        };
         let mut keepalive = Keepalive::default();
         if let Some(table) = table.table("keepalive") {
             let idle = table.integer("idle").and_then(|number| usize::try_from(number).ok());
@@ -101,8 +95,9 @@ impl Checker<'_> {
         let tls = self.upstream_tls(table, &servers);
         let mut upstream = Upstream::new(entry.key.clone(), servers, self.origin(entry.key_at));
         upstream.tls = tls;
-        (upstream.balance, upstream.keepalive) = (balance, keepalive);
+        upstream.keepalive = keepalive;
         upstream.host_header = host_header.unwrap_or_default();
+        self.balancing(table, &mut upstream);
         self.policy(table, &mut upstream);
         upstream
     }

@@ -2,7 +2,7 @@
 
 use super::Kind::{Bool, Integer, List, Map, OneOf, Text};
 use super::tables::{COMPRESS, DURATION, FORWARDED, HEADER_NAMES, LIMITS, NETWORKS, OFF, PLAIN, TARGET, TIMEOUTS};
-use super::tables::{count, key, later, words};
+use super::tables::{count, key, words};
 use super::{Kind, Table};
 
 pub(super) const ERROR_PAGES: Kind = OneOf(&[OFF, Kind::Table(&ERROR_PAGE)]);
@@ -42,13 +42,14 @@ pub(in crate::config) static SITE: Table = Table { other: None, keys: &[
 static SITE_TLS: Table = Table { other: None, keys: &[
     key("cert", Text("a file"), "", "The certificate chain, PEM."),
     key("key", Text("a file"), "", "The private key, PEM."),
-    later("client_auth", OneOf(&[OFF, Kind::Table(&CLIENT_AUTH)]), "'off'", "Certificates asked of clients."),
+    key("client_auth", OneOf(&[OFF, Kind::Table(&CLIENT_AUTH)]), "'off'", "Certificates asked of clients."),
 ] };
 
 #[rustfmt::skip]
 static CLIENT_AUTH: Table = Table { other: None, keys: &[
     key("mode", words(&["request", "require"]), "'require'", "Whether a client may come without a certificate."),
     key("ca", Text("a file"), "", "The roots that sign client certificates, PEM."),
+    key("crl", OneOf(&[Text("a file"), List(&Text("a file"))]), "", "Revocation lists of those who sign, PEM."),
 ] };
 
 #[rustfmt::skip]

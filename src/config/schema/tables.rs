@@ -49,8 +49,8 @@ pub static ROOT: Table = Table { other: None, keys: &[
     later("streams", Map("a name", &Kind::Table(&STREAM)), "", "Bytes passed on unread."),
     key("access_log", OneOf(&[OFF, Kind::Table(&ACCESS_LOG)]), "", "One record a request."),
     key("log", Kind::Table(&LOG), "", "What the program says about itself."),
-    later("metrics", Kind::Table(&METRICS), "", "Prometheus metrics."),
-    later("tracing", Kind::Table(&TRACING), "", "Traces over OTLP."),
+    key("metrics", Kind::Table(&METRICS), "", "Prometheus metrics."),
+    key("tracing", Kind::Table(&TRACING), "", "Traces over OTLP."),
     key("admin", Kind::Table(&ADMIN), "", "The administration socket and the inspector."),
     key("store", Kind::Table(&STORE), "", "Where shared state lives."),
     key("server", Kind::Table(&SERVER), "", "Workers, shutdown, connections."),
@@ -157,18 +157,19 @@ pub(super) static LIMITS: Table = Table { other: None, keys: &[
 static UPSTREAM: Table = Table { other: None, keys: &[
     key("servers", List(&OneOf(&[PORT, Text("a target"), Kind::Table(&SERVER_OF)])), "", "The servers."),
     key("protocol", words(&["http/1.1", "h2", "h2c"]), "'http/1.1'", "What is spoken to the servers; h2 is over TLS, h2c in clear."),
-    key("balance", Choice { now: &["least-requests", "round-robin", "random", "first"], later: &["hash"] }, "'least-requests'", "How a server is picked."),
-    later("hash_on", Text("a key"), "'client_ip'", "What \"hash\" looks at."),
-    later("sticky", OneOf(&[OFF, Kind::Table(&STICKY)]), "'off'", "A client stays with its server."),
+    key("balance", words(&["least-requests", "round-robin", "random", "first", "hash"]), "'least-requests'", "How a server is picked."),
+    key("hash_on", Text("a key"), "'client_ip'", "What \"hash\" looks at."),
+    key("sticky", OneOf(&[OFF, Kind::Table(&STICKY)]), "'off'", "A client stays with its server."),
     key("keepalive", Kind::Table(&KEEPALIVE), "", "Idle connections kept."),
     key("host_header", Text("a host"), "'preserve'", "The Host a server gets: preserve, upstream, or a name."),
     key("retries", OneOf(&[OFF, Kind::Table(&RETRIES)]), "{ attempts = 1, budget = '20%' }", "Second attempts."),
-    later("health_check", OneOf(&[OFF, Kind::Table(&HEALTH_CHECK)]), "'off'", "Requests that ask a server how it is."),
+    key("health_check", OneOf(&[OFF, Kind::Table(&HEALTH_CHECK)]), "'off'", "Requests that ask a server how it is."),
+    key("slow_start", TIMEOUT, "'10s'", "Time in which the share of a server that is back grows to its whole."),
     key("outlier", OneOf(&[OFF, Kind::Table(&OUTLIER)]), "{ failures = 3, window = '10s', eject = '10s', max_ejected = '50%' }", "Servers that fail are left out for a while."),
     key("max_requests", OneOf(&[OFF, count(1_000_000)]), "'off'", "Requests in flight per server."),
     key("queue_timeout", DURATION, "'1s'", "How long a request waits for a free server."),
-    later("hold", Duration { off: true }, "'off'", "How long to wait for a server that refuses."),
-    later("resolve", Kind::Table(&RESOLVE), "{ min_ttl = '1s', max_ttl = '30s' }", "How long an answer of DNS is used."),
+    key("hold", TIMEOUT, "'off'", "How long a request waits for a server that cannot be reached."),
+    key("resolve", Kind::Table(&RESOLVE), "{ min_ttl = '1s', max_ttl = '30s' }", "How long an answer of DNS is used."),
     key("proxy_protocol", words(&["off", "v1", "v2"]), "'off'", "The PROXY protocol, sent to the servers."),
     key("tls", OneOf(&[OFF, Kind::Table(&UPSTREAM_TLS)]), "'off'", "TLS to the servers."),
 ] };
@@ -201,7 +202,10 @@ static RETRIES: Table = Table { other: None, keys: &[
 #[rustfmt::skip]
 static HEALTH_CHECK: Table = Table { other: None, keys: &[
     key("type", words(&["http", "tcp", "grpc"]), "'http'", "What is asked."),
-    key("path", Text("a path"), "", "The path asked for."),
+    key("path", Text("a path"), "'/'", "The path asked for."),
+    key("method", Text("a method"), "'GET'", "The method it is asked with."),
+    key("host", Text("a host"), "", "The Host it is asked with, when it is not the upstream's `host_header` or the server's address."),
+    key("service", Text("a service"), "''", "With type \"grpc\", the service asked for."),
     key("interval", DURATION, "'10s'", "Time between two checks."),
     key("timeout", DURATION, "'2s'", "Time for an answer."),
     key("unhealthy", count(100), "3", "Failures in a row that take a server out."),
@@ -221,6 +225,7 @@ static OUTLIER: Table = Table { other: None, keys: &[
 static RESOLVE: Table = Table { other: None, keys: &[
     key("min_ttl", DURATION, "'1s'", "An answer is used at least this long."),
     key("max_ttl", DURATION, "'30s'", "An answer is used at most this long."),
+    key("servers", List(&Text("an address")), "[]", "Name servers to ask; none are those of the system."),
 ] };
 
 #[rustfmt::skip]
@@ -244,6 +249,7 @@ static ACCESS_LOG: Table = Table { other: None, keys: &[
     key("format", words(&["auto", "json", "text", "combined"]), "'auto'", "Text on a terminal and JSON otherwise, or one of them."),
     key("output", Text("a file"), "'stdout'", "stdout, stderr, or a file."),
     key("redact", Kind::Table(&REDACT), "", "What never reaches the log."),
+    key("sample", Text("a share"), "'100%'", "The share of requests written; errors are written always."),
 ] };
 
 #[rustfmt::skip]
@@ -259,13 +265,13 @@ static LOG: Table = Table { other: None, keys: &[
 
 #[rustfmt::skip]
 static METRICS: Table = Table { other: None, keys: &[
-    key("listen", Text("an address"), "", "Where GET /metrics is answered."),
+    key("listen", Text("an address"), "'127.0.0.1:9180'", "Where GET /metrics is answered."),
 ] };
 
 #[rustfmt::skip]
 static TRACING: Table = Table { other: None, keys: &[
-    key("otlp", Text("a URL"), "", "The collector."),
-    key("sample", Text("a share"), "'10%'", "The share of requests traced."),
+    key("otlp", Text("a URL"), "'http://127.0.0.1:4318'", "The collector: OTLP over HTTP."),
+    key("sample", Text("a share"), "'10%'", "The share of requests traced that bring no decision of their own."),
 ] };
 
 #[rustfmt::skip]

@@ -34,7 +34,7 @@ pub(super) enum After {
     Close,
     /// Close, reading what still comes for a while.
     Linger,
-    Tunnel(Tunnel),
+    Tunnel(Box<Tunnel>),
     /// The response is not whole: it must not look so.
     Abort,
 }
@@ -86,7 +86,7 @@ pub(super) async fn write(conn: &Conn, mut response: Response, facts: Facts, set
         return After::Abort;
     }
     match response.tunnel {
-        Some(tunnel) => After::Tunnel(tunnel),
+        Some(tunnel) => After::Tunnel(Box::new(tunnel)),
         None if keep => After::Keep,
         None if !facts.keep_alive && !unread => After::Close,
         None => After::Linger,

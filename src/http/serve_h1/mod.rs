@@ -124,7 +124,7 @@ pub(super) async fn serve<H: Handler>(
                 let _counted = shared.connections.speaks(Speaks::Tunnel);
                 // The request is over, so nobody else holds the connection.
                 if let Ok(Conn { wire, deadline, .. }) = Rc::try_unwrap(conn) {
-                    tunnel::run(wire.into_inner(), tunnel, &deadline).await;
+                    tunnel::run(wire.into_inner(), *tunnel, &deadline).await;
                 }
                 break;
             }

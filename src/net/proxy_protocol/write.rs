@@ -6,10 +6,19 @@ use super::{Addresses, SIGNATURE};
 use crate::config::ProxyHeader;
 
 /// Writes the header that says whom the connection is for. Addresses of two families are both written as IPv6, the IPv4 one
-/// mapped (RFC 4291 section 2.5.5.2): a header has one family.
+/// mapped (RFC 4291 section 2.5.5.2): a header has one family. An unspecified source
+/// is a connection of our own.
 pub fn write(out: &mut Vec<u8>, version: ProxyHeader, addresses: Addresses) {
     let Addresses { source, destination } = addresses;
     let (from, to) = (source.ip().to_canonical(), destination.ip().to_canonical());
+    if from.is_unspecified() {
+        // Our own connection, such as a health check: nobody is behind it (sections 2.1 and 2.2).
+        match version {
+            ProxyHeader::V1 => out.extend_from_slice(b"PROXY UNKNOWN\r\n"),
+            ProxyHeader::V2 => out.extend_from_slice(&[&SIGNATURE[..], &[0x20, 0, 0, 0]].concat()),
+        }
+        return;
+    }
     match (version, from, to) {
         (ProxyHeader::V1, IpAddr::V4(from), IpAddr::V4(to)) => {
             let line = format!("PROXY TCP4 {from} {to} {} {}\r\n", source.port(), destination.port());
@@ -78,6 +87,9 @@ mod tests {
                     prop_assert_eq!(length, out.len());
                     prop_assert_eq!(canonical(said.source), canonical(plain(source)));
                     prop_assert_eq!(canonical(said.destination), canonical(plain(destination)));
+                }
+                Ok(Parsed::Header(None, length)) if canonical(source).ip().is_unspecified() => {
+                    prop_assert_eq!(length, out.len());
                 }
                 other => prop_assert!(false, "{other:?}"),
             }

@@ -205,6 +205,7 @@ fn of_upstream(upstream: &Upstream, found: &mut Vec<Finding>) {
             Ok(IpAddr::V6(ip)) => !(ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()),
             Err(_) => host.contains('.') && !is_local(host),
         },
+        UpstreamAddress::Srv(name) => !is_local(name),
         UpstreamAddress::Unix(_) | UpstreamAddress::Builtin => false,
     };
     if upstream.servers.iter().any(|server| !server.protocol.is_tls() && far(&server.address)) {

@@ -130,6 +130,8 @@ fn every_key_kind_serves_both_versions_and_the_facts_say_what_was_agreed() {
                 h2: false,
                 sni: Some(name.as_str().into()),
                 resumed: false,
+                policy: None,
+                client: None,
             };
             assert_eq!(outcome.unwrap(), expected);
         }

@@ -120,6 +120,8 @@ pub fn config(dir: &Path, certificates: Vec<CertFiles>, sites: Vec<Site>) -> Con
         sites,
         upstreams: vec![],
         access_log: AccessLog::Off,
+        metrics: None,
+        tracing: None,
         log: Log { level: Level::Info },
         admin: Default::default(),
         server: Server {
@@ -158,6 +160,7 @@ pub fn site(host: &str, tls: SiteTls) -> Site {
         aliases: vec![],
         aliases_redirect: true,
         tls,
+        client_auth: None,
         http: PlainMode::Redirect,
         error_pages: None,
         routes: vec![],

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -34,6 +35,8 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 pub(super) struct Connection {
     sender: SendRequest<Bytes>,
     pub state: Rc<State>,
+    /// Where it goes, over TCP.
+    pub peer: Option<SocketAddr>,
 }
 
 /// What the pool, the streams and the connection's task tell each other.
@@ -52,6 +55,7 @@ pub(super) struct State {
 impl Connection {
     /// Speaks HTTP/2 on a fresh connection.
     pub async fn open(io: Io) -> Result<Connection, Why> {
+        let peer = io.tcp().and_then(|tcp| tcp.peer_addr().ok());
         let batch = Batch::new(Wire::new(io));
         let shaken = h2::client::Builder::new()
             .enable_push(false)
@@ -70,7 +74,7 @@ impl Connection {
             lost: Cell::new(None),
         });
         tokio::task::spawn_local(drive(connection, batch, state.clone()));
-        Ok(Connection { sender, state })
+        Ok(Connection { sender, state, peer })
     }
 
     /// Streams can be opened: the server has not said goodbye.

@@ -136,6 +136,7 @@ fn failed(error: &h2::Error, lease: &Lease, interims: usize) -> (Why, Retry) {
         return match lease.state.lost.get() {
             Some(why) => (why, Retry::No),
             None if lease.reused && interims == 0 => (Why::UpstreamClosedReused, Retry::Unanswered),
+            None if interims == 0 => (Why::UpstreamClosed, Retry::Elsewhere),
             None => (Why::UpstreamClosed, Retry::No),
         };
     }

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -91,6 +92,11 @@ impl Pool {
         let lease = Lease::new(&connection).ok_or(Why::UpstreamClosed)?;
         self.open.borrow_mut().push(connection);
         Ok(lease)
+    }
+
+    /// Lets go of the connections to other addresses: those with streams end with the last of them.
+    pub fn keep_peers(&self, addresses: &[SocketAddr]) {
+        self.open.borrow_mut().retain(|connection| connection.peer.is_none_or(|peer| addresses.contains(&peer)));
     }
 
     /// The least busy connection, when no further one may be opened.

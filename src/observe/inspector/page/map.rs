@@ -63,7 +63,7 @@ fn servers(out: &mut String, view: &View<'_>, index: usize, upstream: &Upstream)
     for (place, server) in upstream.servers.iter().enumerate() {
         let state = servers.and_then(|servers| servers.get(place)).unwrap_or(&Value::Null);
         let number = |name: &str| state[name].as_u64().unwrap_or(0);
-        let out_of_use = number("ejected_by_workers") > 0 || state["healthy"].as_bool() == Some(false);
+        let out_of_use = matches!(state["health"].as_str(), Some("ejected" | "down"));
         let (class, word) = if out_of_use { ("down", w.out) } else { ("up", w.up) };
         let _ = write!(
             out,
