@@ -134,6 +134,9 @@ impl Control {
         control.workers = worker::spawn_all(generations, max_connections, &falls)
             .map_err(|error| StartError::Io("a worker thread".into(), error))?;
         control.doors.iter_mut().for_each(|door| door.fresh = false);
+        if let Err(error) = control.bind_metrics() {
+            tracing::error!("metrics are not served until the address is free:\n{error}");
+        }
         Ok(control)
     }
 

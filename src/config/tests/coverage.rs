@@ -136,10 +136,6 @@ fn common_tasks_take_few_lines() {
         let path = folder("small").join(format!("{name}.toml"));
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.lines().filter(|line| !line.trim().is_empty()).count() <= lines, "{name}");
-        if let Err(problems) = load(&path) {
-            // Keys of the language that this version does not act on yet are no fault of the text.
-            let wrong = problems.diagnostics.iter().filter(|problem| problem.code != "not-supported-yet");
-            assert_eq!(wrong.count(), 0, "{name}: {problems}");
-        }
+        assert!(load(&path).is_ok(), "{name}: {}", load(&path).unwrap_err());
     }
 }

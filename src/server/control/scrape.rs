@@ -10,24 +10,23 @@ use crate::server::scrape::{self, Asked};
 impl Control {
     /// Answers the listener of `[metrics]` from now on; scrapes come out of the returned queue.
     pub fn serve_metrics(&mut self) -> Option<mpsc::Receiver<Asked>> {
-        if let Err(error) = self.try_metrics() {
-            tracing::error!("metrics are not served until the address is free:\n{error}");
-        }
+        self.metrics.serve();
         self.scrapes.take()
     }
 
     /// Opens the listener of `[metrics]` where it could not be had before: after an upgrade the old process has it for a
     /// while, and a scrape is not worth a start that fails.
     pub fn open_metrics(&mut self) {
-        if self.metrics.address().is_none() && self.try_metrics().is_ok() && self.metrics.address().is_some() {
+        if self.metrics.address().is_none() && self.bind_metrics().is_ok() && self.metrics.address().is_some() {
+            self.metrics.serve();
             tracing::info!("metrics are served");
         }
     }
 
-    fn try_metrics(&mut self) -> Result<(), BindError> {
+    /// Whoever connects from now on waits until scrapes are answered.
+    pub(super) fn bind_metrics(&mut self) -> Result<(), BindError> {
         let bound = self.metrics.bind(&self.snapshot.config)?;
         self.metrics.adopt(&self.snapshot.config, bound);
-        self.metrics.serve();
         Ok(())
     }
 
