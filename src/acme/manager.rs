@@ -11,15 +11,21 @@ use super::client::Client;
 use super::keeper::{Common, Keeper, serve_stored};
 use super::store::Store;
 use crate::config::{Acme, Origin};
+use crate::net::Background;
 use crate::tls::{Challenges, ManagedCert};
 
 /// Orders at a time: servers limit their number over time, and a thousand sites may begin at once.
 const AT_A_TIME: usize = 4;
 
 /// Hands the certificates of each generation to the thread that looks after them. The thread starts with the first one.
-#[derive(Default)]
 pub struct Manager {
-    work: Option<mpsc::UnboundedSender<Work>>,
+    thread: Background<Work>,
+}
+
+impl Default for Manager {
+    fn default() -> Manager {
+        Manager { thread: Background::new("acme") }
+    }
 }
 
 /// What is to be looked after from now on.
@@ -36,7 +42,7 @@ impl Manager {
     pub fn adopt(&mut self, settings: Option<&Acme>, certs: &[Arc<ManagedCert>], challenges: &Arc<Challenges>) {
         let Some(settings) = settings.filter(|_| !certs.is_empty()) else {
             // The thread ends with its channel.
-            self.work = None;
+            self.thread.end();
             return;
         };
         let refuse = |why: &str| {
@@ -53,31 +59,9 @@ impl Manager {
             return refuse(&format!("the state folder {} cannot be written: {error}", store.folder().display()));
         }
         let work = Work { settings: settings.clone(), store, certs: certs.to_vec(), challenges: challenges.clone() };
-        if let Err(why) = self.send(work) {
+        if let Err(why) = self.thread.send(work, look_after) {
             refuse(&format!("the thread of ACME: {why}"));
         }
-    }
-
-    fn send(&mut self, work: Work) -> Result<(), String> {
-        let work = match &self.work {
-            Some(sender) => match sender.send(work) {
-                Ok(()) => return Ok(()),
-                Err(mpsc::error::SendError(work)) => work,
-            },
-            None => work,
-        };
-        let (sender, receiver) = mpsc::unbounded_channel();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .enable_time()
-            .build()
-            .map_err(|error| error.to_string())?;
-        let run = move || runtime.block_on(look_after(receiver));
-        std::thread::Builder::new().name("acme".into()).spawn(run).map_err(|error| error.to_string())?;
-        // The receiver is in the thread that has just begun.
-        let _ = sender.send(work);
-        self.work = Some(sender);
-        Ok(())
     }
 }
 

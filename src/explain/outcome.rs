@@ -69,7 +69,7 @@ impl Way<'_> {
         }
         let outcome = proxy::act(self.view, entry, self.conn, &mut self.head, &self.watcher);
         let Outcome::Own(mut response) = (match outcome? {
-            Outcome::Forward(cluster) => return self.forward(entry, cluster, steps),
+            Outcome::Forward(_, cluster) => return self.forward(entry, cluster, steps),
             own @ Outcome::Own(_) => own,
         }) else {
             return Err(Why::RouteNoRoute);

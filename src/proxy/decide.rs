@@ -48,8 +48,8 @@ pub enum Early {
 // An answer of ours is moved once; a box would cost an allocation.
 #[expect(clippy::large_enum_variant)]
 pub enum Outcome<'v> {
-    /// A server of this cluster.
-    Forward(&'v Cluster),
+    /// A server of this cluster, which is the upstream of this number.
+    Forward(usize, &'v Cluster),
     /// The route itself: `redirect` or `respond`.
     Own(Response),
 }
@@ -114,11 +114,11 @@ pub fn act<'v>(
 ) -> Result<Outcome<'v>, Why> {
     let route = entry.route;
     Ok(match &route.action {
-        Action::Forward(cluster) => {
-            let cluster = view.clusters.get(*cluster).ok_or(Why::RouteNoRoute)?;
+        Action::Forward(upstream) => {
+            let cluster = view.clusters.get(*upstream).ok_or(Why::RouteNoRoute)?;
             apply_request_rules(route, &entry.client, conn, head, witness);
             restrict_upgrade(route, head)?;
-            Outcome::Forward(cluster)
+            Outcome::Forward(*upstream, cluster)
         }
         Action::Redirect(rule) => Outcome::Own(redirect::answer(rule, &route.path, head)),
         Action::Respond(rule) => Outcome::Own(respond::own(rule.status, &rule.content_type, rule.body.clone().into())),

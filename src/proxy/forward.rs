@@ -139,15 +139,18 @@ impl Job<'_> {
                         cluster.note_failure(index, &endpoint);
                     }
                     upload = failure.upload;
+                    let another = tried.len() + 1 < cluster.endpoints.len();
                     let allowed = match failure.retry {
                         Retry::NeverSent => true,
                         Retry::Unanswered => !once,
-                        Retry::Elsewhere => !once && tried.len() + 1 < cluster.endpoints.len() && cluster.may_retry(),
+                        Retry::Elsewhere => !once && another,
                         Retry::No => false,
                     };
                     // A kept connection that was closed is not out of the retry budget: it is one try over a fresh one, and a
-                    // server that closes after each answer must not cost its clients a request.
-                    if !allowed || fresh || retries >= cluster.retries.attempts || !upload.rewind() {
+                    // server that closes after each answer must not cost its clients a request. The budget is asked last, since
+                    // asking takes from it.
+                    let paid = || !matches!(failure.retry, Retry::Elsewhere) || cluster.may_retry();
+                    if !allowed || fresh || retries >= cluster.retries.attempts || !upload.rewind() || !paid() {
                         return Err(Broken { why: failure.why, upload: None });
                     }
                     retries += 1;
@@ -158,7 +161,7 @@ impl Job<'_> {
                     });
                     // Another server where there is one, else the same one over a fresh connection.
                     fresh = true;
-                    if tried.len() + 1 < cluster.endpoints.len() {
+                    if another {
                         tried.push(index);
                     }
                 }

@@ -18,7 +18,6 @@ pub use self::decide::{Early, Entry, Outcome, Witness, act, enter, finish};
 use self::record::{Flight, Record};
 pub use self::sinks::{Names, Sinks};
 pub use self::tally::Tally;
-use crate::config::Action;
 use crate::error::Why;
 use crate::filter::{Chain, Notes, Verdict, Visit, challenge};
 use crate::http::respond::{self, Format};
@@ -146,10 +145,8 @@ impl Proxy {
             }
         }
         let mut response = match act(view, &entry, &request.conn, &mut request.head, record)? {
-            Outcome::Forward(cluster) => {
-                if let Action::Forward(upstream) = entry.route.action {
-                    record.forward(upstream, request);
-                }
+            Outcome::Forward(upstream, cluster) => {
+                record.forward(upstream, request);
                 let mut response =
                     forward::forward(|| self.view(), cluster, entry.route, request, &entry.client, record).await?;
                 if let Some(pages) = met.chain.and_then(Chain::error_pages) {

@@ -28,6 +28,7 @@ use crate::http::{ConnInfo, Handler, Request, Response, Settings, Shared};
 use crate::message::Method;
 use crate::net::Io;
 use crate::snapshot::Snapshot;
+use crate::tls::private_files;
 
 /// Questions that may wait for the control thread.
 const QUEUE: usize = 16;
@@ -49,11 +50,7 @@ pub fn socket_path(setting: &config::AdminSocket, source: &str) -> Option<PathBu
 
 /// The state folder of a container, the runtime folder of a service or a user, else root's own.
 fn runtime_folder(var: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    let folder = |name: &str| {
-        let value = var(name)?.into_string().ok()?;
-        let first = PathBuf::from(value.split(':').next()?);
-        first.is_absolute().then_some(first)
-    };
+    let folder = |name: &str| private_files::folder_in(var(name));
     folder("VESTIBULE_STATE_DIR")
         .or_else(|| folder("RUNTIME_DIRECTORY"))
         .or_else(|| folder("XDG_RUNTIME_DIR").map(|folder| folder.join("vestibule")))

@@ -12,17 +12,20 @@ pub fn state_folder(name: &str) -> Option<PathBuf> {
 }
 
 pub(super) fn folder_of(name: &str, var: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    let folder = |variable: &str| {
-        // systemd lists several folders with colons; the first is ours.
-        let value = var(variable)?.into_string().ok()?;
-        let first = PathBuf::from(value.split(':').next()?);
-        first.is_absolute().then_some(first)
-    };
+    let folder = |variable: &str| folder_in(var(variable));
     folder("VESTIBULE_STATE_DIR")
         .or_else(|| folder("STATE_DIRECTORY"))
         .or_else(|| folder("XDG_DATA_HOME").map(|dir| dir.join("vestibule")))
         .or_else(|| folder("HOME").map(|dir| dir.join(".local/share/vestibule")))
         .map(|dir| dir.join(name))
+}
+
+/// The folder that an environment variable names. systemd lists several with colons, and the first is ours; a relative path
+/// is none.
+pub fn folder_in(value: Option<OsString>) -> Option<PathBuf> {
+    let value = value?.into_string().ok()?;
+    let first = PathBuf::from(value.split(':').next()?);
+    first.is_absolute().then_some(first)
 }
 
 /// Makes a folder that only its owner enters, and those above it.

@@ -8,21 +8,27 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, LocalSet, spawn_local};
+use tokio::task::{JoinHandle, spawn_local};
 
 use super::names::{Answer, Name};
 use super::resolve::Resolver;
 use super::{Cluster, Shared, check};
 use crate::config::{Resolve, Upstream, UpstreamAddress};
+use crate::net::Background;
 use crate::tls::ClientTls;
 
 /// After a failed connection a name is looked up again no sooner than this after the last time.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Hands the upstreams of each generation to the thread. It runs while there is something to look after.
-#[derive(Default)]
 pub struct Keeper {
-    work: Option<mpsc::UnboundedSender<Work>>,
+    thread: Background<Work>,
+}
+
+impl Default for Keeper {
+    fn default() -> Keeper {
+        Keeper { thread: Background::new("upstreams") }
+    }
 }
 
 /// An upstream to look after.
@@ -49,30 +55,12 @@ impl Keeper {
         watched.retain(|watched| watched.upstream.health_check.is_some() || watched.shared.names().next().is_some());
         if watched.is_empty() {
             // The thread ends with its channel.
-            self.work = None;
+            self.thread.end();
             return;
         }
-        if let Err(why) = self.send(Work { watched, builtin }) {
+        if let Err(why) = self.thread.send(Work { watched, builtin }, look_after) {
             tracing::error!("servers are not checked and names are not looked up: {why}");
         }
-    }
-
-    fn send(&mut self, work: Work) -> std::io::Result<()> {
-        let work = match &self.work {
-            Some(sender) => match sender.send(work) {
-                Ok(()) => return Ok(()),
-                Err(mpsc::error::SendError(work)) => work,
-            },
-            None => work,
-        };
-        let (sender, receiver) = mpsc::unbounded_channel();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-        let run = move || LocalSet::new().block_on(&runtime, look_after(receiver));
-        std::thread::Builder::new().name("upstreams".into()).spawn(run)?;
-        // The receiver is in the thread that has just begun.
-        let _ = sender.send(work);
-        self.work = Some(sender);
-        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@ import socket
 import socketserver
 import threading
 
+import support
 from rawhttp import NotCanonical, read_request
 
 
@@ -202,3 +203,19 @@ class FunctionServer:
     def close(self):
         self.server.shutdown()
         self.server.server_close()
+
+
+def held_server(release):
+    """`/` answers at once, `/slow` ends its answer when `release` is set, `/upload` counts what it gets."""
+
+    def slow(handler):
+        handler.begin_chunked("text/plain")
+        handler.chunk(b"first")
+        release.wait(support.PATIENCE)
+        handler.chunk(b"last")
+        handler.chunk(b"")
+
+    def upload(handler):
+        handler.reply(200, b"%d" % sum(map(len, handler.body_pieces())))
+
+    return FunctionServer({"/": lambda h: h.reply(200, b"one"), "/slow": slow, "/upload": upload})

@@ -2,70 +2,27 @@
 certificate that it would not accept for a person."""
 
 import json
-import os
 import pathlib
 import socket
 import tempfile
-import urllib.error
-import urllib.request
 
 import support
+from webdriver import Refused, Session
 
 
-class Refused(Exception):
-    """The browser did not open the page; the text is what it said."""
-
-
-class Chromium:
-    ARGUMENTS = (
-        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-        "--disable-component-update --disable-sync --disable-dev-shm-usage"
-    ).split()
-
+class Chromium(Session):
     def __init__(self, home, *arguments):
-        port = support.free_port()
         self.folder = tempfile.mkdtemp(prefix="chromium-", dir=home)
-        environment = {"HOME": str(home)}
-        self.driver = support.Process(["chromedriver", f"--port={port}"], env=environment)
-        support.wait_for_port(port, self.driver)
-        self.base = f"http://127.0.0.1:{port}/session"
-        options = {"args": [*self.ARGUMENTS, f"--user-data-dir={self.folder}", *arguments]}
-        wanted = {"browserName": "chrome", "goog:chromeOptions": options}
-        try:
-            answer = self._ask("POST", self.base, {"capabilities": {"alwaysMatch": wanted}})
-        except BaseException:
-            self.driver.stop()
-            raise
-        self.base += "/" + answer["sessionId"]
-        self.insecure = answer["capabilities"].get("acceptInsecureCerts", False)
-
-    @staticmethod
-    def _ask(method, url, body=None):
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
-        # Loopback only: no proxy of the environment.
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        try:
-            with opener.open(request, timeout=120) as answer:
-                return json.load(answer)["value"]
-        except urllib.error.HTTPError as error:
-            raise Refused(json.load(error)["value"]["message"]) from None
+        super().__init__(home, f"--user-data-dir={self.folder}", *arguments)
+        self.insecure = self.capabilities.get("acceptInsecureCerts", False)
 
     def open(self, url):
         """The text of the page."""
-        self._ask("POST", self.base + "/url", {"url": url})
-        script = {"script": "return document.body.innerText", "args": []}
-        text = self._ask("POST", self.base + "/execute/sync", script)
+        super().open(url)
+        text = self.script("return document.body.innerText")
         if "NET::ERR_" in text:
             raise Refused(text)
         return text
-
-    def close(self):
-        try:
-            self._ask("DELETE", self.base)
-        except (Refused, OSError):
-            pass
-        self.driver.stop()
 
 
 class Firefox:

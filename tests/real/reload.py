@@ -17,7 +17,7 @@ import websockets.sync.client
 import websockets.sync.server
 
 import support
-from backends import FunctionServer
+from backends import FunctionServer, held_server
 from h2raw import H2Client
 from rawhttp import Client
 
@@ -62,18 +62,7 @@ dir = "{self.work}/ca"
 class Case(unittest.TestCase):
     def setUp(self):
         self.release = threading.Event()
-
-        def slow(handler):
-            handler.begin_chunked("text/plain")
-            handler.chunk(b"first")
-            self.release.wait(support.PATIENCE)
-            handler.chunk(b"last")
-            handler.chunk(b"")
-
-        def upload(handler):
-            handler.reply(200, b"%d" % sum(map(len, handler.body_pieces())))
-
-        self.one = FunctionServer({"/": lambda h: h.reply(200, b"one"), "/slow": slow, "/upload": upload})
+        self.one = held_server(self.release)
         self.two = FunctionServer({"/": lambda h: h.reply(200, b"two")})
         for server in (self.one, self.two):
             self.addCleanup(server.close)

@@ -15,7 +15,7 @@ import websockets.sync.client
 import websockets.sync.server
 
 import support
-from backends import FunctionServer
+from backends import held_server
 from h2raw import H2Client
 from rawhttp import Client
 
@@ -70,18 +70,7 @@ class Upgradable(support.Proxy):
 class Case(unittest.TestCase):
     def setUp(self):
         self.release = threading.Event()
-
-        def slow(handler):
-            handler.begin_chunked("text/plain")
-            handler.chunk(b"first")
-            self.release.wait(support.PATIENCE)
-            handler.chunk(b"last")
-            handler.chunk(b"")
-
-        def upload(handler):
-            handler.reply(200, b"%d" % sum(map(len, handler.body_pieces())))
-
-        self.backend = FunctionServer({"/": lambda h: h.reply(200, b"one"), "/slow": slow, "/upload": upload})
+        self.backend = held_server(self.release)
         self.addCleanup(self.backend.close)
         self.addCleanup(self.release.set)
 

@@ -1,7 +1,7 @@
-"""A browser without a window: Chromium, driven over the WebDriver protocol (W3C), with the development root in the trust
-store of a profile of its own."""
+"""A browser without a window: Chromium, driven over the WebDriver protocol (W3C)."""
 
 import json
+import urllib.error
 import urllib.request
 
 import support
@@ -14,28 +14,24 @@ FLAGS = (
 )  # fmt: skip
 
 
-class Browser:
-    """One browser session. `home` is an empty folder: profile and trust store lie there."""
+class Refused(AssertionError):
+    """The browser did not do it; the text is what it said."""
 
-    def __init__(self, ca, home):
+
+class Session:
+    """One Chromium. `home` is the folder its user has; `arguments` come after the usual ones."""
+
+    def __init__(self, home, *arguments, environment=(), capabilities=()):
         self.session = None
-        store = home / ".pki/nssdb"
-        store.mkdir(parents=True)
-        for arguments in (["-N", "--empty-password"], ["-A", "-t", "C,,", "-n", "development root", "-i", ca]):
-            run = support.command(["certutil", "-d", f"sql:{store}", *arguments])
-            if run.returncode != 0:
-                raise AssertionError(f"certutil: {run.stdout}{run.stderr}")
         port = support.free_port()
-        environment = {"HOME": str(home), "XDG_CONFIG_HOME": str(home), "XDG_CACHE_HOME": str(home)}
-        self.driver = support.Process(["chromedriver", f"--port={port}"], env=environment)
+        self.driver = support.Process(["chromedriver", f"--port={port}"], env={"HOME": str(home), **dict(environment)})
         try:
             support.wait_for_port(port, self.driver)
             self.base = f"http://127.0.0.1:{port}/session"
-            options = {"args": [*FLAGS, f"--user-data-dir={home}/profile"]}
-            asked = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
+            options = {"args": [*FLAGS, *arguments]}
+            asked = {"browserName": "chrome", "goog:chromeOptions": options, **dict(capabilities)}
             made = self.call("POST", "", {"capabilities": {"alwaysMatch": asked}})
-            self.session = made["sessionId"]
-            self.call("POST", "/timeouts", {"script": 30000, "pageLoad": 60000, "implicit": 0})
+            self.session, self.capabilities = made["sessionId"], made["capabilities"]
         except BaseException:
             self.close()
             raise
@@ -45,16 +41,47 @@ class Browser:
         url = self.base + (f"/{self.session}" if self.session else "") + path
         data = None if method != "POST" else json.dumps(body or {}).encode()
         request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
+        # Loopback only: no proxy of the environment.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(request, timeout=90) as answer:
+            with opener.open(request, timeout=120) as answer:
                 return json.load(answer)["value"]
         except urllib.error.HTTPError as failure:
             value = json.load(failure)["value"]
-            raise AssertionError(f"{value['error']}: {value['message'][:500]}") from None
+            raise Refused(f"{value['error']}: {value['message'][:500]}") from None
 
     def open(self, url):
         self.call("POST", "/url", {"url": url})
+
+    def script(self, text, *arguments):
+        return self.call("POST", "/execute/sync", {"script": text, "args": list(arguments)})
+
+    def close(self):
+        if self.session:
+            try:
+                self.call("DELETE", "")
+            except (Refused, OSError):
+                pass
+        self.driver.stop()
+
+
+class Browser(Session):
+    """One that trusts the development root `ca`. `home` is an empty folder: profile and trust store lie there."""
+
+    def __init__(self, ca, home):
+        store = home / ".pki/nssdb"
+        store.mkdir(parents=True)
+        for arguments in (["-N", "--empty-password"], ["-A", "-t", "C,,", "-n", "development root", "-i", ca]):
+            run = support.command(["certutil", "-d", f"sql:{store}", *arguments])
+            if run.returncode != 0:
+                raise AssertionError(f"certutil: {run.stdout}{run.stderr}")
+        super().__init__(
+            home,
+            f"--user-data-dir={home}/profile",
+            environment={"XDG_CONFIG_HOME": str(home), "XDG_CACHE_HOME": str(home)},
+            capabilities={"goog:loggingPrefs": {"browser": "ALL"}},
+        )
+        self.call("POST", "/timeouts", {"script": 30000, "pageLoad": 60000, "implicit": 0})
 
     def url(self):
         return self.call("GET", "/url")
@@ -81,9 +108,6 @@ class Browser:
     def text(self, selector):
         return self.call("GET", f"/element/{self.find(selector)}/text")
 
-    def script(self, text, *arguments):
-        return self.call("POST", "/execute/sync", {"script": text, "args": list(arguments)})
-
     def wait_for_text(self, selector, part):
         support.wait_until(lambda: part in self.text(selector), f"{part!r} in {selector} on {self.url()}")
 
@@ -97,11 +121,3 @@ class Browser:
 
     def cookies(self):
         return self.call("GET", "/cookie")
-
-    def close(self):
-        if self.session:
-            try:
-                self.call("DELETE", "")
-            except (AssertionError, OSError):
-                pass
-        self.driver.stop()
