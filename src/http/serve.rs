@@ -25,14 +25,14 @@ pub async fn connection<H: Handler>(wire: Wire, conn: Rc<ConnInfo>, shared: &Rc<
     };
     if h2 {
         let _counted = shared.connections.speaks(Speaks::Http2);
-        return serve_h2::serve(wire, conn, shared).await;
+        return Box::pin(serve_h2::serve(wire, conn, shared)).await;
     }
     let sniff = conn.tls.is_none();
     match serve_h1::serve(wire, conn.clone(), shared, sniff, protocols.h2).await {
         Outcome::Closed => {}
         Outcome::Http2(wire) => {
             let _counted = shared.connections.speaks(Speaks::Http2);
-            serve_h2::serve(wire, conn, shared).await;
+            Box::pin(serve_h2::serve(wire, conn, shared)).await;
         }
     }
 }

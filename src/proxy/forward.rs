@@ -101,7 +101,8 @@ impl Job<'_> {
                     record.connected(true);
                     channel
                 }
-                None => match upstream::connect(&endpoint, upgrade, waits.connect, ends).await {
+                // On the heap: most requests find a connection that is open.
+                None => match Box::pin(upstream::connect(&endpoint, upgrade, waits.connect, ends)).await {
                     Ok(channel) => {
                         record.connected(false);
                         channel

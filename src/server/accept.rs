@@ -229,7 +229,7 @@ async fn handshake(
             let mut wire = Wire::new(Io::Tcp(io));
             wire.input = BytesMut::from(&read[..]);
             if let Some(wrong_door) = &door.wrong_door {
-                wrong_door::serve(wire, peer, ends.destination, door.index, wrong_door).await;
+                Box::pin(wrong_door::serve(wire, peer, ends.destination, door.index, wrong_door)).await;
             }
             None
         }

@@ -122,7 +122,7 @@ impl Acceptor {
         };
         let hello = accepted.client_hello();
         if let Some(config) = self.challenge(&hello) {
-            return Err(show_challenge(accepted, io, config).await);
+            return Err(Box::pin(show_challenge(accepted, io, config)).await);
         }
         if !self.certs.serves(hello.server_name()) {
             let (alert, error) = match hello.server_name() {
