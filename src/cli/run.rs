@@ -4,7 +4,6 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use super::{ConfigFile, find, inspector, report};
-use crate::config::{Loaded, Values};
 use crate::server;
 
 pub(super) fn main(file: &ConfigFile, began: Instant, color: bool) -> anyhow::Result<ExitCode> {
@@ -16,8 +15,7 @@ pub(super) fn main(file: &ConfigFile, began: Instant, color: bool) -> anyhow::Re
 pub(super) fn run(source: &find::Source, began: Instant, color: bool) -> ExitCode {
     let inherited = server::Inherited::from_environment();
     let loaded = match find::load(source) {
-        // Serving needs the meaning alone, not the tree it was read from.
-        Ok(loaded) => Loaded { values: Values::default(), ..loaded },
+        Ok(loaded) => loaded,
         Err(problems) => {
             inherited.refuse(&problems.render(false));
             return report::problems(&problems, color);

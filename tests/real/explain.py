@@ -302,6 +302,25 @@ class Explain(unittest.TestCase):
             if name not in MOVES:
                 self.assertIn(value, ", ".join(v for n, v in answer.fields if n.lower() == name.lower()), name)
 
+    def test_bounds_of_a_route_have_their_place_in_the_file_and_in_the_proxy(self):
+        sites = (
+            '[defaults]\ntimeouts = { connect = "3s" }\n'
+            f'[sites."one.localhost"]\nproxy = {self.backends[0].port}\nlimits = {{ uri_bytes = "2KiB" }}\n'
+            '[[sites."one.localhost".routes]]\npath = "/small"\nlimits = { body = "1KiB" }\n'
+            f"proxy = {self.backends[0].port}\n"
+        )
+        with support.Proxy(sites) as proxy:
+            state = pathlib.Path(proxy.environment()["VESTIBULE_STATE_DIR"])
+            proxy.admin = support.wait_until(lambda: listening(state), "the administration socket is open")
+            url = f"https://one.localhost:{proxy.https}/small"
+            said = self.live(proxy, "127.0.0.1", "POST", url, [])
+            self.assertEqual(mask(self.command(proxy, "127.0.0.1", "POST", url, [])), mask(said))
+            bounds = {bound["key"]: (bound["value"], bound["line"] is not None) for bound in said["bounds"]}
+            self.assertEqual(bounds["limits.body"], ('"1KiB"', True))
+            self.assertEqual(bounds["limits.uri_bytes"], ('"2KiB"', True))
+            self.assertEqual(bounds["timeouts.connect"], ('"3s"', True))
+            self.assertEqual(bounds["timeouts.response_header"][1], False)
+
     def test_generated_requests_over_generated_configs(self):
         draw = random.Random(SEED)
         ports = [backend.port for backend in self.backends]
