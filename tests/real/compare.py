@@ -284,6 +284,8 @@ class Compare(unittest.TestCase):
                         near, _ = listener.accept()
                         near = wrap(near)
                         near.recv(65536)
+                        # Answer and FIN leave in one packet, so that the client cannot close in between.
+                        near.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
                         near.sendall(answer)
                         near.close()
                     except OSError:
