@@ -9,17 +9,13 @@ requests one after the other on one connection; what is counted is its CPU time,
 
 import argparse
 import http.client
-import os
 import pathlib
-import socket
 import statistics
-import subprocess
 import tempfile
-import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+from support import ROOT, cpu, free_port, nginx, start
+
 SIZE = 1 << 20
-TICKS = os.sysconf("SC_CLK_TCK")
 ROWS = [
     # Name, coding asked for, nginx's directives, the value of `compress`.
     ("nginx, no compression", "identity", "gzip off;", None),
@@ -36,42 +32,6 @@ def text():
     """Markdown and source code, as they lie in the repository, in the order of their names."""
     files = sorted([*ROOT.glob("docs/*.md"), *ROOT.glob("src/**/*.rs")])
     return b"".join(file.read_bytes() for file in files)[:SIZE]
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def start(command, port):
-    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and process.poll() is None:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return process
-        time.sleep(0.02)
-    raise SystemExit(f"did not start: {command}")
-
-
-def nginx(folder, name, server):
-    """nginx as one process, so that its CPU time is in one place."""
-    paths = "".join(
-        f"{kind}_temp_path {folder}/{name}-{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    config = folder / f"{name}.conf"
-    config.write_text(
-        f"daemon off; master_process off; pid {folder}/{name}.pid; error_log /dev/null;\nevents {{}}\n"
-        f"http {{ access_log off; default_type text/plain; keepalive_requests 1000000;\n{paths}{server} }}\n"
-    )
-    return ["nginx", "-c", config, "-e", "/dev/null"]
-
-
-def cpu(process):
-    """Seconds of CPU time so far, of all threads."""
-    fields = pathlib.Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def measure(process, port, coding, requests):
@@ -106,7 +66,8 @@ def main():
         folder = pathlib.Path(folder)
         (folder / "text.txt").write_bytes(text())
         backend = free_port()
-        running.append(start(nginx(folder, "backend", f"server {{ listen 127.0.0.1:{backend}; root {folder}; }}"), backend))
+        server = f"server {{ listen 127.0.0.1:{backend}; root {folder}; }}"
+        running.append(start(nginx(folder, "backend", server), backend))
         try:
             under_test = []
             for number, (name, coding, directives, value) in enumerate(ROWS):
