@@ -6,6 +6,7 @@ pub mod batch;
 pub mod body;
 pub mod connections;
 pub mod headers;
+mod rare;
 pub mod respond;
 pub mod serve;
 mod serve_h1;
@@ -26,6 +27,7 @@ use crate::net::Deadline;
 use crate::tls::TlsFacts;
 use body::Body;
 use connections::Connections;
+pub use rare::Rare;
 use tunnel::Tunnel;
 
 /// What is known of a client connection before its first request.

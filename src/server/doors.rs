@@ -10,10 +10,10 @@ use tokio::task::JoinHandle;
 
 use super::accept::{self, Handed};
 use super::worker::Seat;
-use super::wrong_door::{self, WrongDoor};
+use super::wrong_door;
 use crate::config::ProxyProtocol;
-use crate::http::Shared;
 use crate::http::serve::Protocols;
+use crate::http::{Rare, Shared};
 use crate::proxy::Proxy;
 use crate::tls::Acceptor;
 
@@ -43,7 +43,7 @@ pub(super) struct Facts {
     pub protocols: Protocols,
     pub proxy_protocol: Option<Arc<ProxyProtocol>>,
     pub exact_local: bool,
-    pub wrong_door: Option<Rc<Shared<WrongDoor>>>,
+    pub wrong_door: Option<Rc<Shared<Rare>>>,
 }
 
 /// The place where a worker's connections begin.

@@ -17,7 +17,7 @@ use crate::error::Why;
 use crate::http::respond::{self, Format};
 use crate::http::serve::{self, Protocols};
 use crate::http::wire::Wire;
-use crate::http::{ConnInfo, Handler, Request, Response, Settings, Shared};
+use crate::http::{ConnInfo, Handler, Rare, Request, Response, Settings, Shared};
 use crate::message::Method;
 use crate::metrics::{Acme, Certificate, Scrape, Server};
 use crate::net::Io;
@@ -104,7 +104,7 @@ async fn accept(listener: tokio::net::TcpListener, asks: mpsc::Sender<Asked>) {
     let mut defaults = Defaults::default();
     defaults.timeouts.keep_alive = Some(IDLE);
     let settings = Settings { timeouts: defaults.timeouts, limits: defaults.limits, h2_keep_alive: IDLE };
-    let shared = Rc::new(Shared::new(Scrapes { asks }, settings));
+    let shared = Rc::new(Shared::new(Rare::new(Scrapes { asks }), settings));
     let local = listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 0)));
     loop {
         match listener.accept().await {

@@ -15,7 +15,7 @@ use crate::http::body::{Body, Frame};
 use crate::http::respond::{self, Format};
 use crate::http::serve::{self, Protocols};
 use crate::http::wire::Wire;
-use crate::http::{ConnInfo, Handler, Request, Response, Settings, Shared};
+use crate::http::{ConnInfo, Handler, Rare, Request, Response, Settings, Shared};
 use crate::message::Known;
 use crate::net::Io;
 
@@ -24,7 +24,7 @@ const SHOWN: usize = 4 << 10;
 
 #[derive(Default)]
 struct Show {
-    paths: Paths,
+    paths: Rc<Paths>,
 }
 
 /// Starts the backend on a thread of its own and says where it listens.
@@ -51,20 +51,22 @@ async fn run(listener: std::net::TcpListener, address: SocketAddr) -> io::Result
         limits: defaults.limits,
         h2_keep_alive: std::time::Duration::from_secs(60),
     };
-    let shared = Rc::new(Shared::new(Show::default(), settings));
+    let show = Show::default();
+    let paths = show.paths.clone();
+    let shared = Rc::new(Shared::new(Rare::new(show), settings));
     loop {
         let (tcp, peer) = listener.accept().await?;
         tcp.set_nodelay(true)?;
-        let shared = shared.clone();
+        let (shared, paths) = (shared.clone(), paths.clone());
         tokio::task::spawn_local(async move {
             let conn = Rc::new(ConnInfo::new(peer, address, 0, None));
             let wire = Wire::new(Io::Tcp(tcp));
-            let cut = shared.handler.paths.opened(peer);
+            let cut = paths.opened(peer);
             tokio::select! {
                 () = serve::connection(wire, conn, &shared, Protocols { h1: true, h2: false }) => {}
                 () = cut.notified() => {}
             }
-            shared.handler.paths.closed(peer);
+            paths.closed(peer);
         });
     }
 }

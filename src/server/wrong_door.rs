@@ -7,11 +7,11 @@ use crate::error::Why;
 use crate::http::respond::{self, Format};
 use crate::http::serve::{self, Protocols};
 use crate::http::wire::Wire;
-use crate::http::{ConnInfo, Handler, Request, Response, Settings, Shared};
+use crate::http::{ConnInfo, Handler, Rare, Request, Response, Settings, Shared};
 use crate::message::Method;
 
 /// Sends readers to https on the same port, and refuses the rest: a body in clear must not be asked for twice.
-pub(super) struct WrongDoor;
+struct WrongDoor;
 
 impl Handler for WrongDoor {
     async fn handle(&self, request: Request) -> Response {
@@ -32,17 +32,11 @@ impl Handler for WrongDoor {
     }
 }
 
-pub(super) fn shared(settings: Settings) -> Rc<Shared<WrongDoor>> {
-    Rc::new(Shared::new(WrongDoor, settings))
+pub(super) fn shared(settings: Settings) -> Rc<Shared<Rare>> {
+    Rc::new(Shared::new(Rare::new(WrongDoor), settings))
 }
 
-pub(super) async fn serve(
-    wire: Wire,
-    peer: SocketAddr,
-    local: SocketAddr,
-    index: usize,
-    shared: &Rc<Shared<WrongDoor>>,
-) {
+pub(super) async fn serve(wire: Wire, peer: SocketAddr, local: SocketAddr, index: usize, shared: &Rc<Shared<Rare>>) {
     tracing::info!("{peer}: plain HTTP on the TLS port {}", local.port());
     let conn = Rc::new(ConnInfo::new(peer, local, index, None));
     serve::connection(wire, conn, shared, Protocols { h1: true, h2: false }).await;

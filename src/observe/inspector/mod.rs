@@ -21,7 +21,7 @@ use self::handler::Handler;
 use crate::config::{self, Defaults};
 use crate::http::serve::{self, Protocols};
 use crate::http::wire::Wire;
-use crate::http::{ConnInfo, Settings, Shared};
+use crate::http::{ConnInfo, Rare, Settings, Shared};
 use crate::net::Io;
 use crate::server::Asker;
 use crate::snapshot::Snapshot;
@@ -90,7 +90,7 @@ async fn accept(listener: std::net::TcpListener, local: SocketAddr, handler: Han
     defaults.limits.body = Some(0);
     let settings = Settings { timeouts: defaults.timeouts, limits: defaults.limits, h2_keep_alive: IDLE };
     handler.gather();
-    let shared = Rc::new(Shared::new(handler, settings));
+    let shared = Rc::new(Shared::new(Rare::new(handler), settings));
     loop {
         if shared.connections.open() >= CONNECTIONS {
             tokio::time::sleep(REST).await;
