@@ -89,7 +89,7 @@ pub struct Response {
     pub fields: Fields,
     pub body: Body,
     /// The connection becomes a tunnel after this head (101).
-    pub tunnel: Option<Tunnel>,
+    pub tunnel: Option<Box<Tunnel>>,
     /// The connection cannot be used for another request.
     pub close: bool,
     /// How long its body may stand still, where the route says so; else what `[defaults]` says.

@@ -45,8 +45,6 @@ pub enum Early {
 }
 
 /// Who answers.
-// An answer of ours is moved once; a box would cost an allocation.
-#[expect(clippy::large_enum_variant)]
 pub enum Outcome<'v> {
     /// A server of this cluster, which is the upstream of this number.
     Forward(usize, &'v Cluster),

@@ -29,7 +29,7 @@ const HUGE: u64 = 1 << 20;
 /// As [`super::exchange`], on a connection of its own.
 pub(super) async fn exchange(
     outgoing: Outgoing<'_>,
-    mut connection: Connection,
+    mut connection: Box<Connection>,
     ongoing: Ongoing<'_>,
 ) -> Result<Answer, Failure> {
     let Ongoing { in_flight, upload, deadline, waits, interim } = ongoing;
@@ -228,7 +228,7 @@ impl Sending {
 
 fn answer(
     head: ResponseHead,
-    mut connection: Connection,
+    mut connection: Box<Connection>,
     in_flight: InFlight,
     sending: Sending,
     asked: Option<&[u8]>,
@@ -248,7 +248,7 @@ fn answer(
             idle: waits.tunnel_idle,
             guard: Box::new(in_flight),
         };
-        return Ok(Answer { head, body: Body::Empty, tunnel: Some(tunnel) });
+        return Ok(Answer { head, body: Body::Empty, tunnel: Some(Box::new(tunnel)) });
     }
     if let Some(hint) = head.fields.get(Known::KeepAlive).and_then(keep_alive_timeout) {
         connection.keep = Some(hint);
@@ -293,7 +293,7 @@ fn keep_alive_timeout(value: &[u8]) -> Option<std::time::Duration> {
 
 /// A response body: read from the server when the client has taken the last piece.
 struct Download {
-    exchange: Option<(Connection, InFlight)>,
+    exchange: Option<(Box<Connection>, InFlight)>,
     sending: Sending,
     decoder: Decoder,
     keep_alive: bool,

@@ -69,15 +69,15 @@ pub(super) struct EndpointTls {
 
 #[derive(Debug)]
 struct Idle {
-    connection: Connection,
+    connection: Box<Connection>,
     since: Instant,
 }
 
 /// What one exchange runs on.
 #[derive(Debug)]
 pub enum Channel {
-    /// A connection of its own.
-    Http1(Connection),
+    /// A connection of its own. On the heap, since it goes from hand to hand with each exchange.
+    Http1(Box<Connection>),
     /// A stream of a shared connection.
     Http2(h2::Lease),
 }
@@ -96,9 +96,9 @@ pub struct Connection {
 
 impl Connection {
     /// A connection that was just opened; `named`: by the server's name.
-    pub fn new(io: Io, named: bool) -> Connection {
+    pub fn new(io: Io, named: bool) -> Box<Connection> {
         let peer = io.tcp().filter(|_| named).and_then(|tcp| tcp.peer_addr().ok()).map(Box::new);
-        Connection { wire: Wire::new(io), reused: false, keep: None, peer }
+        Box::new(Connection { wire: Wire::new(io), reused: false, keep: None, peer })
     }
 }
 
@@ -239,7 +239,7 @@ impl Endpoint {
         name.borrow().addresses().contains(peer)
     }
 
-    fn checkout_idle(&self, once: bool) -> Option<Connection> {
+    fn checkout_idle(&self, once: bool) -> Option<Box<Connection>> {
         let mut idle = self.idle.borrow_mut();
         let now = clock::now();
         // The last one in is the youngest, so the rest may rest and be swept.
@@ -273,7 +273,7 @@ impl Endpoint {
     }
 
     /// Puts a connection back after a whole exchange.
-    pub fn checkin(&self, mut connection: Connection) {
+    pub fn checkin(&self, mut connection: Box<Connection>) {
         // Its header names one client; the next request may be another's.
         if self.proxy_protocol.is_some() {
             return;

@@ -24,8 +24,8 @@ pub(super) const CONTINUE_WAIT: Duration = Duration::from_millis(300);
 pub struct Answer {
     pub head: ResponseHead,
     pub body: Body,
-    /// The server switched protocols as asked (101).
-    pub tunnel: Option<Tunnel>,
+    /// The server switched protocols as asked (101). On the heap: most answers have none, and an answer is moved often.
+    pub tunnel: Option<Box<Tunnel>>,
 }
 
 /// Why there is no answer.

@@ -86,7 +86,7 @@ pub(super) async fn write(conn: &Conn, mut response: Response, facts: Facts, set
         return After::Abort;
     }
     match response.tunnel {
-        Some(tunnel) => After::Tunnel(Box::new(tunnel)),
+        Some(tunnel) => After::Tunnel(tunnel),
         None if keep => After::Keep,
         None if !facts.keep_alive && !unread => After::Close,
         None => After::Linger,

@@ -82,7 +82,7 @@ pub(super) async fn serve<H: Handler>(
     if let Some(tunnel) = response.tunnel.take() {
         if let (Some(half), Ok(to)) = (half, outbound::accept(&reply, response)) {
             drop(report.whole());
-            tunnel::run(half, to, tunnel, &deadline, open).await;
+            tunnel::run(half, to, *tunnel, &deadline, open).await;
         }
         return;
     }
