@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::config::diagnostics::{Diagnostic, Severity};
 use crate::config::{ClientAuthMode, Config, SiteTls, Upstream};
+use crate::filter::ca_download::CaDownload;
 use crate::filter::door::HttpsDoor;
 use crate::filter::error_pages::{Fallback, Pages};
 use crate::filter::{self, Chain, Chains};
@@ -25,6 +26,8 @@ pub struct Snapshot {
     pub certs: Option<Arc<CertStore>>,
     /// Where ACME looks after a certificate: the answers to its challenges.
     pub challenges: Option<Arc<Challenges>>,
+    /// The development root for other devices, where `dev --lan` offers it.
+    pub ca_download: Option<CaDownload>,
     /// The TLS door, where there is one.
     pub https: Option<HttpsDoor>,
     /// Of each site: its certificate is from the development CA.
@@ -70,6 +73,9 @@ impl Snapshot {
         };
         let (mut snapshot, others) = Snapshot::with_certificates(config, certs, bound, builtin);
         problems.extend(others);
+        if snapshot.config.dev_ca.download {
+            snapshot.ca_download = dev.root().as_ref().and_then(CaDownload::new);
+        }
         if let Some(upstream) = snapshot.config.upstreams.iter().find(|upstream| upstream.sticky.is_some()) {
             match Seal::open() {
                 Ok(seal) => snapshot.seal = Some(Arc::new(seal)),
@@ -116,6 +122,7 @@ impl Snapshot {
         let snapshot = Snapshot {
             certs,
             challenges,
+            ca_download: None,
             https,
             dev,
             upstream_tls,

@@ -18,7 +18,7 @@ pub(super) fn main(began: Instant, color: bool) -> anyhow::Result<ExitCode> {
         Err(problems) => return Ok(report::problems(&problems, color)),
     };
     report::start_log(&loaded.config, color);
-    let (bound, ports) = match local::bind(&mut loaded.config, &[USUAL, HIGH]) {
+    let (bound, ports) = match local::bind(&mut loaded.config, &[USUAL, HIGH], None) {
         Ok(bound) => bound,
         Err(error) => return Ok(report::start_error(&error, &loaded.sources, color)),
     };

@@ -1,10 +1,11 @@
 //! `dev`: local HTTPS for apps on this machine, without a config file.
 
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, TcpStream, ToSocketAddrs};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use super::lan::Lan;
 use super::local::{self, HIGH, Ports, USUAL};
 use super::{inspector, report};
 use crate::config;
@@ -24,6 +25,9 @@ pub(super) struct Arguments {
     /// Port of the TLS door (default: 443, else 8443)
     #[arg(long, value_name = "PORT")]
     https: Option<u16>,
+    /// Listen on the local network too, for phones: on this address of the machine (default: its private one)
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, require_equals = true)]
+    lan: Option<Option<IpAddr>>,
 }
 
 /// A site to serve: its host and where it goes.
@@ -36,11 +40,19 @@ struct Site {
 pub(super) fn main(arguments: &Arguments, began: Instant, color: bool) -> anyhow::Result<ExitCode> {
     let folder = std::env::current_dir().ok().and_then(|dir| dir.file_name().map(|n| n.to_string_lossy().into_owned()));
     let sites = sites(&arguments.targets, folder.as_deref().unwrap_or("app"))?;
-    let text = config_text(&sites);
-    let mut loaded = match config::parse("the command line", &text, Path::new("")) {
+    let load = |hosts: &[String]| config::parse("the command line", &config_text(&sites, hosts), Path::new(""));
+    let mut loaded = match load(&[]) {
         Ok(loaded) => loaded,
         Err(problems) => return Ok(report::problems(&problems, color)),
     };
+    let lan = arguments.lan.map(|wanted| lan(wanted, &sites, &loaded.config.dev_ca)).transpose()?;
+    if let Some(lan) = &lan {
+        loaded = match load(&lan.hosts()) {
+            Ok(loaded) => loaded,
+            Err(problems) => return Ok(report::problems(&problems, color)),
+        };
+        loaded.config.dev_ca.download = true;
+    }
     loaded.config.upstreams.iter_mut().for_each(|upstream| upstream.hold = Some(HOLD));
     report::start_log(&loaded.config, color);
     let with = |ports: Ports| Ports {
@@ -48,7 +60,7 @@ pub(super) fn main(arguments: &Arguments, began: Instant, color: bool) -> anyhow
         https: arguments.https.unwrap_or(ports.https),
     };
     let choices = [with(USUAL), with(HIGH)];
-    let (bound, ports) = match local::bind(&mut loaded.config, &choices) {
+    let (bound, ports) = match local::bind(&mut loaded.config, &choices, lan.as_ref().map(Lan::ip)) {
         Ok(bound) => bound,
         Err(error) => return Ok(report::start_error(&error, &loaded.sources, color)),
     };
@@ -71,6 +83,9 @@ pub(super) fn main(arguments: &Arguments, began: Instant, color: bool) -> anyhow
             );
         }
         page.start(snapshot);
+        if let Some(lan) = &lan {
+            lan.announce(ports, snapshot, color);
+        }
         if let Some(root) = root {
             eprintln!("  trust   browsers warn until they trust {}: once, vestibule trust", root.display());
         }
@@ -80,6 +95,17 @@ pub(super) fn main(arguments: &Arguments, began: Instant, color: bool) -> anyhow
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report::start_error(&error, &sources, color),
     })
+}
+
+/// What other devices reach. They have the address alone, where there is room for one site.
+fn lan(wanted: Option<IpAddr>, sites: &[Site], root: &config::DevCa) -> anyhow::Result<Lan> {
+    if sites.len() > 1 {
+        anyhow::bail!(
+            "--lan serves one target: other devices know this machine by its address alone, and none of them finds names \
+             under .localhost; start one `vestibule dev TARGET --lan` for each, with --http and --https ports of its own"
+        );
+    }
+    Lan::find(wanted, root)
 }
 
 /// One target alone is `localhost`; named ones share `FOLDER.localhost`, so that a browser treats them as one site for
@@ -105,12 +131,15 @@ fn label(name: &str) -> String {
     if label.is_empty() { "app".into() } else { label }
 }
 
-fn config_text(sites: &[Site]) -> String {
+/// The config of the sites. The first one is also there under the `hosts` that other devices use.
+fn config_text(sites: &[Site], hosts: &[String]) -> String {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let mut text = String::from("[access_log]\nformat = \"text\"\n\n[sites]\n");
-    for site in sites {
-        let target = if site.target.parse::<u16>().is_ok() { site.target.clone() } else { quoted(&site.target) };
-        text += &format!("{} = {target}\n", quoted(&site.host));
+    let others = sites.first().into_iter().flat_map(|site| hosts.iter().map(move |host| (host, &site.target)));
+    for (host, target) in sites.iter().map(|site| (&site.host, &site.target)).chain(others) {
+        let target = if target.parse::<u16>().is_ok() { target.clone() } else { quoted(target) };
+        // A name under .local is no local one by itself.
+        text += &format!("{} = {{ proxy = {target}, tls = \"dev\" }}\n", quoted(host));
     }
     text
 }
@@ -145,7 +174,8 @@ mod tests {
     #[test]
     fn the_text_made_of_the_arguments_is_a_config() {
         let made = sites(&["a=3000".into(), "b=unix:/run/b.sock".into()], "shop").unwrap();
-        let loaded = config::parse("t", &config_text(&made), Path::new("")).unwrap();
-        assert_eq!(loaded.config.sites.len(), 2);
+        let hosts = ["192.168.1.20".to_string(), "fd00::20".into(), "laptop.local".into()];
+        let loaded = config::parse("t", &config_text(&made, &hosts), Path::new("")).unwrap();
+        assert_eq!((loaded.config.sites.len(), loaded.config.upstreams.len()), (5, 2));
     }
 }

@@ -1,4 +1,4 @@
-//! Doors for one machine: loopback only, on the usual ports where they can be had and on high ones where not.
+//! Doors for one machine: loopback, on the usual ports where they can be had and on high ones where not.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -17,15 +17,17 @@ pub(super) const USUAL: Ports = Ports { http: 80, https: 443 };
 /// Where they go without the privilege or the room.
 pub(super) const HIGH: Ports = Ports { http: 8080, https: 8443 };
 
-/// Binds both doors on loopback: the first pair of ports that can be had whole.
+/// Binds both doors on loopback, and on `lan` too where it is there: the first pair of ports that can be had whole.
 ///
 /// # Errors
 /// What stood in the way of the last pair.
-pub(super) fn bind(config: &mut Config, choices: &[Ports]) -> Result<(Bound, Ports), StartError> {
+pub(super) fn bind(config: &mut Config, choices: &[Ports], lan: Option<IpAddr>) -> Result<(Bound, Ports), StartError> {
     let mut last = StartError::Bind(Vec::new());
     for ports in choices {
         for listener in &mut config.listeners {
-            listener.addresses = loopback(if listener.tls { ports.https } else { ports.http });
+            let port = if listener.tls { ports.https } else { ports.http };
+            listener.addresses = loopback(port);
+            listener.addresses.extend(lan.map(|ip| BindAddress::Exact(SocketAddr::new(ip, port))));
         }
         match server::bind(config) {
             Ok(bound) => return Ok((bound, *ports)),

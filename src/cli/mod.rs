@@ -14,8 +14,10 @@ mod find;
 mod health;
 mod init;
 mod inspector;
+mod lan;
 mod local;
 mod operate;
+mod qr;
 mod reload;
 mod report;
 mod run;
@@ -62,6 +64,7 @@ enum Command {
     Run(ConfigFile),
     /// Local HTTPS for apps on this machine, without a config file
     #[command(after_help = "Examples:\n  vestibule dev 3000\n  vestibule dev app=3000 api=8080\n  \
+        vestibule dev 3000 --lan                              for phones, with a QR code\n  \
         vestibule dev 127.0.0.1:5173 --https 8443 --http 8080")]
     Dev(dev::Arguments),
     /// Read a config and open its certificates, start nothing, say every problem

@@ -79,7 +79,7 @@ pub(super) fn main(arguments: &Arguments, color: bool) -> anyhow::Result<ExitCod
         return Ok(ExitCode::SUCCESS);
     }
     eprintln!(
-        "One root certificate, usable only for localhost, test, internal, home.arpa and private IPs, will be added to:"
+        "One root certificate, usable only for localhost, test, internal, home.arpa, local and private IPs, will be added to:"
     );
     plan(&open, &machine);
     notes.iter().for_each(|note| eprintln!("  - {note}"));

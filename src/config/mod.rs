@@ -201,6 +201,8 @@ pub struct DevCa {
     pub leaf_lifetime: Duration,
     /// Domains beyond the local ones that the root's name constraints allow.
     pub extra_domains: Vec<String>,
+    /// The root is offered to other devices on plain listeners, at `/.vestibule/ca`: `dev --lan`.
+    pub download: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -6,6 +6,7 @@
 
 mod access;
 mod basic_auth;
+pub mod ca_download;
 pub mod challenge;
 mod compress;
 mod cors;

@@ -6,12 +6,14 @@
 mod fields;
 mod form;
 mod known;
+mod language;
 mod path;
 
 pub use fields::{Field, Fields, Span};
 pub use form::form_text;
 pub use http::Method;
 pub use known::Known;
+pub use language::liking;
 pub use path::normalize;
 
 /// The protocol a message came in.

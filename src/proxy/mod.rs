@@ -123,6 +123,11 @@ impl Proxy {
         {
             return Ok(response);
         }
+        if let Some(download) = &view.snapshot.ca_download
+            && let Some(response) = download.answer(&request.conn, &request.head)
+        {
+            return Ok(response);
+        }
         let mut entry = enter(view, &request.conn, &mut request.head, record)?;
         record.trace(&mut request.head);
         (met.https, met.chain) = (entry.client.https, entry.chain);

@@ -16,7 +16,7 @@ use rustls::pki_types::pem::PemObject;
 use time::OffsetDateTime;
 use x509_parser::extensions::GeneralName;
 
-use super::names::{self, LOCAL_DOMAINS};
+use super::names::{self, LINK_DOMAIN, LOCAL_DOMAINS};
 use super::private_files::state_folder;
 use super::root_files::{self, Problem, RootPem};
 use crate::config;
@@ -210,7 +210,8 @@ fn generate(extra_domains: &[String]) -> Result<RootPem, String> {
 
 fn permitted(extra_domains: &[String]) -> Vec<GeneralSubtree> {
     let extra = extra_domains.iter().map(|domain| names::normalize(domain).into_owned());
-    let domains = LOCAL_DOMAINS.iter().map(|domain| domain.to_string()).chain(extra).map(GeneralSubtree::DnsName);
+    let local = LOCAL_DOMAINS.iter().chain([&LINK_DOMAIN]).map(|domain| domain.to_string());
+    let domains = local.chain(extra).map(GeneralSubtree::DnsName);
     let v4 = |a, b, c, d, bits| (IpAddr::from([a, b, c, d]), bits);
     let v6 = |first: u16, last, bits| (IpAddr::from([first, 0, 0, 0, 0, 0, 0, last]), bits);
     let ranges = [

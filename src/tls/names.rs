@@ -12,6 +12,10 @@ use crate::config::HostPattern;
 /// `internal`, which ICANN reserved for private use in 2024.
 pub(super) const LOCAL_DOMAINS: [&str; 4] = ["localhost", "test", "internal", "home.arpa"];
 
+/// The domain of names that machines of one network give themselves (RFC 6762 section 3). The development root permits it,
+/// for `dev --lan`; a site under it is a local one only where it says so (`tls = "dev"`), since anybody there may answer.
+pub(super) const LINK_DOMAIN: &str = "local";
+
 /// The names of a certificate: the DNS names and addresses of its SAN. The common name is not one of them (RFC 9525
 /// section 2), as no browser reads it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

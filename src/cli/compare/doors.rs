@@ -51,7 +51,7 @@ fn serve(sites: &str, color: bool) -> anyhow::Result<Found> {
     };
     report::start_log(&loaded.config, color);
     let sources = loaded.sources.clone();
-    let bound = match local::bind(&mut loaded.config, &[Ports { http: 0, https: 0 }]) {
+    let bound = match local::bind(&mut loaded.config, &[Ports { http: 0, https: 0 }], None) {
         Ok((bound, _)) => bound,
         Err(error) => return Ok(Err(report::start_error(&error, &sources, color))),
     };

@@ -58,7 +58,8 @@ impl Checker<'_> {
             "auto" => None,
             path => Some(self.path(node, path)),
         });
-        DevCa { dir, leaf_lifetime: table.duration("leaf_lifetime").flatten().unwrap_or(LEAF_LIFETIME), extra_domains }
+        let leaf_lifetime = table.duration("leaf_lifetime").flatten().unwrap_or(LEAF_LIFETIME);
+        DevCa { dir, leaf_lifetime, extra_domains, download: false }
     }
 
     pub(super) fn admin(&mut self, root: &Table) -> Admin {

@@ -6,6 +6,7 @@ mod zh;
 
 use self::fields::FIELDS;
 pub(super) use self::{en::EN, zh::ZH};
+use crate::message::liking;
 
 /// What the page says.
 #[derive(Debug)]
@@ -128,17 +129,7 @@ pub(super) fn choose(query: Option<&[u8]>, accept: Option<&[u8]>) -> &'static Wo
         Some(b"en") => return &EN,
         _ => {}
     }
-    let accept = accept.map(String::from_utf8_lossy).unwrap_or_default();
-    let liked = |lang: &str| {
-        let tags = accept.split(',').map(|tag| tag.trim().to_ascii_lowercase());
-        let weights = tags.enumerate().filter(|(_, tag)| tag.starts_with(lang)).map(|(index, tag)| {
-            let weight = tag.split_once("q=").map_or(1.0, |(_, weight)| weight.trim().parse::<f32>().unwrap_or(0.0));
-            // Of equals the first.
-            weight - index as f32 / 10_000.0
-        });
-        weights.fold(0.0, f32::max)
-    };
-    if liked("zh") > liked("en") { &ZH } else { &EN }
+    if liking(accept, "zh") > liking(accept, "en") { &ZH } else { &EN }
 }
 
 #[cfg(test)]

@@ -47,6 +47,7 @@ fn openssl_accepts_local_names_and_refuses_all_others() {
         "a.b.test",
         "db.internal",
         "nas.home.arpa",
+        "laptop.local",
         "x.corp.example",
         "127.0.0.1",
         "::1",
@@ -60,7 +61,7 @@ fn openssl_accepts_local_names_and_refuses_all_others() {
         let (accepted, said) = verify(&folder, &ca, name);
         assert!(accepted, "{name}: {said}");
     }
-    for name in ["example.com", "localhost.example.com", "8.8.8.8", "172.32.0.1", "2001:db8::1"] {
+    for name in ["example.com", "localhost.example.com", "notlocal", "8.8.8.8", "172.32.0.1", "2001:db8::1"] {
         assert!(!ca.allows(name), "{name}");
         let (accepted, said) = verify(&folder, &ca, name);
         assert!(!accepted && said.contains("permitted subtree violation"), "{name}: {said}");

@@ -138,7 +138,7 @@ pub fn config(dir: &Path, certificates: Vec<CertFiles>, sites: Vec<Site>) -> Con
 
 pub fn dev_ca(dir: &Path) -> DevCa {
     let leaf_lifetime = Duration::from_secs(90 * 86_400);
-    DevCa { dir: Some(dir.join("ca")), leaf_lifetime, extra_domains: vec![] }
+    DevCa { dir: Some(dir.join("ca")), leaf_lifetime, extra_domains: vec![], download: false }
 }
 
 pub fn listener(h2: bool, h1: bool) -> Listener {
