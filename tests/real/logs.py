@@ -100,15 +100,21 @@ class Records(Case):
         self.assertEqual((record["status"], record["why"], record["bytes"]), (499, "client.gone", 0))
         self.assertEqual((record["site"], record["server"]), (support.HOST, self.backend.target))
 
-    def test_an_answer_that_the_client_does_not_wait_for_is_marked(self):
+    def test_a_client_that_breaks_its_connection_has_a_record_before_the_backend_is_ready(self):
         proxy = self.start('format = "json"')
-        client = Client(proxy.http)
-        client.send(b"GET /slow HTTP/1.1\r\nHost: app.localhost\r\n\r\n")
-        self.assertTrue(self.entered.wait(support.PATIENCE))
-        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        client.socket.close()
-        self.release.set()
-        self.assertEqual(self.record(proxy, "/slow")["why"], "client.gone")
+        for tls in (None, proxy.ca()):
+            with self.subTest(tls=bool(tls)):
+                self.entered.clear()
+                client = Client(proxy.https if tls else proxy.http, tls=tls, name=support.HOST)
+                path = f"/slow?{bool(tls)}"
+                client.send(f"GET {path} HTTP/1.1\r\nHost: app.localhost\r\n\r\n".encode())
+                self.assertTrue(self.entered.wait(support.PATIENCE))
+                if not tls:
+                    client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                # Over TLS: no close_notify.
+                client.socket.close()
+                record = self.record(proxy, path)
+                self.assertEqual((record["status"], record["why"], record["bytes"]), (499, "client.gone", 0))
 
     def test_secrets_reach_no_format(self):
         fields = f"Authorization: Bearer {SECRET}\r\nCookie: id={SECRET}\r\nReferer: http://a/?key={SECRET}\r\nUser-Agent: {SECRET}\r\n"

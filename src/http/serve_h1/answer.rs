@@ -161,6 +161,9 @@ async fn pump(conn: &Conn, body: &mut Body, chunked: bool, idle: Option<Duration
                 if ended {
                     return Poll::Ready(Ok(()));
                 }
+                if conn.poll_broken(cx).is_ready() {
+                    return Poll::Ready(Err(Why::ClientGone));
+                }
                 return conn.deadline.poll(cx).map(|()| Err(Why::UpstreamCut));
             }
             match conn.poll_flush(cx) {

@@ -58,6 +58,7 @@ pub(super) async fn serve<H: Handler>(
         decoder: RefCell::new(Decoder::new(Framing::None)),
         deadline: Rc::new(Deadline::new(settings.timeouts.request_header)),
         waits: Cell::new(false),
+        half_closed: Cell::new(false),
     });
     let mut first = true;
     loop {
@@ -96,15 +97,19 @@ pub(super) async fn serve<H: Handler>(
         let response = {
             let mut handling = pin!(shared.handler.handle(request));
             poll_fn(|cx| {
-                let response = handling.as_mut().poll(cx);
+                if let Poll::Ready(response) = handling.as_mut().poll(cx) {
+                    return Poll::Ready(Some(response));
+                }
                 // Interim responses are written while the handler waits.
-                if response.is_pending() && !conn.wire.borrow().is_flushed() {
+                if !conn.wire.borrow().is_flushed() {
                     let _ = conn.poll_flush(cx);
                 }
-                response
+                conn.poll_broken(cx).map(|()| None)
             })
             .await
         };
+        // The client has left: the exchange with the backend ends with the handler.
+        let Some(response) = response else { break };
         let keep = facts.keep_alive && !shared.connections.is_draining();
         match write(&conn, response, Facts { keep_alive: keep, ..facts }, settings).await {
             After::Keep if drain(&conn, settings).await => {}
