@@ -62,7 +62,7 @@ pub(super) async fn serve<H: Handler>(
     });
     let mut first = true;
     loop {
-        let next = next_head(&conn, settings, &shared.connections, first, sniff, h2).await;
+        let next = next_head(&conn, settings, (&info, &shared.connections), first, sniff, h2).await;
         (first, sniff) = (false, false);
         let head = match next {
             Next::Head(head) => head,
@@ -91,7 +91,7 @@ pub(super) async fn serve<H: Handler>(
         let facts = Facts {
             version: head.version,
             head_only: head.method == Method::HEAD,
-            keep_alive: head.keep_alive && !shared.connections.is_draining(),
+            keep_alive: head.keep_alive && !is_ending(&info, &shared.connections),
         };
         let request = conn.clone().request(head, &info, settings);
         let response = {
@@ -110,7 +110,7 @@ pub(super) async fn serve<H: Handler>(
         };
         // The client has left: the exchange with the backend ends with the handler.
         let Some(response) = response else { break };
-        let keep = facts.keep_alive && !shared.connections.is_draining();
+        let keep = facts.keep_alive && !is_ending(&info, &shared.connections);
         match write(&conn, response, Facts { keep_alive: keep, ..facts }, settings).await {
             After::Keep if drain(&conn, settings).await => {}
             After::Keep | After::Linger => {
@@ -139,11 +139,16 @@ pub(super) async fn serve<H: Handler>(
     Outcome::Closed
 }
 
+/// The connection takes no further request.
+fn is_ending(info: &ConnInfo, connections: &Connections) -> bool {
+    connections.is_draining() || info.is_over()
+}
+
 /// Waits for the next request head.
 async fn next_head(
     conn: &Conn,
     settings: &Settings,
-    connections: &Connections,
+    (info, connections): (&ConnInfo, &Connections),
     first: bool,
     sniff: bool,
     h2: bool,
@@ -173,7 +178,7 @@ async fn next_head(
                 }
                 seen = wire.input.len();
             }
-            if connections.is_hasty() && wire.input.is_empty() {
+            if (connections.is_hasty() || info.is_over()) && wire.input.is_empty() {
                 return Poll::Ready(Next::Gone);
             }
             match wire.poll_fill(cx, READ) {
