@@ -65,6 +65,8 @@ pub enum Why {
     UpstreamWebsocket,
     ProxyLoop,
     ProxyCompress,
+    ProxyReloaded,
+    ProxyStopped,
     InspectorHost,
     InspectorOrigin,
     InspectorToken,
@@ -195,6 +197,10 @@ table! {
         "The request came back to this proxy." "A backend address points at the proxy itself.";
     ProxyCompress "proxy.compress" 500 Proxy "proxy_internal_error"
         "The answer could not be compressed." "The codec had no memory: look at the machine's.";
+    ProxyReloaded "proxy.reloaded" 503 Proxy "destination_unavailable"
+        "A reload has changed or removed what the request began under, and the time for such requests is over." "Send it again: it meets the new config. Raise server.generation_grace where what has begun needs longer.";
+    ProxyStopped "proxy.stopped" 503 Proxy "destination_unavailable"
+        "The proxy was stopped before the answer was whole." "Send it again. Raise server.shutdown_grace where requests need longer.";
     InspectorHost "inspector.host" 403 Client "http_request_denied"
         "The inspector answers only to the names of this machine." "Open it as 127.0.0.1, localhost or [::1]: any other name may be a page of a stranger that was pointed here (DNS rebinding).";
     InspectorOrigin "inspector.origin" 403 Client "http_request_denied"

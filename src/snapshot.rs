@@ -3,15 +3,21 @@
 //! A [`Snapshot`] is built once, whole, and shared by all workers; each makes its own [`View`] of it with the state that
 //! belongs to one worker (servers, pools).
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+mod terms;
 
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
+
+pub use self::terms::Terms;
 use crate::config::diagnostics::{Diagnostic, Severity};
 use crate::config::{ClientAuthMode, Config, SiteTls, Upstream};
 use crate::filter::ca_download::CaDownload;
 use crate::filter::door::HttpsDoor;
 use crate::filter::error_pages::{Fallback, Pages};
 use crate::filter::{self, Chain, Chains};
+use crate::http::term::Term;
 use crate::inspect::Recorder;
 use crate::metrics::Metrics;
 use crate::route::Router;
@@ -52,6 +58,8 @@ pub struct Snapshot {
     pub seal: Option<Arc<Seal>>,
     /// Where the inspector is on: where requests are told to it.
     pub recorder: Option<Arc<Recorder>>,
+    /// Of each site's routes: what tells them from those of other generations.
+    meanings: OnceLock<Vec<Vec<u64>>>,
 }
 
 impl Snapshot {
@@ -135,6 +143,7 @@ impl Snapshot {
             shared,
             seal: None,
             recorder,
+            meanings: OnceLock::new(),
             config,
         };
         (snapshot, problems)
@@ -184,6 +193,9 @@ impl Snapshot {
     /// Keeps what the last generation knows: the health of servers, where their names lead, the counts of limits, and the
     /// places of upstreams that are the same, since requests of both count.
     pub fn inherit(&mut self, before: &Snapshot) {
+        // Worked out here, so that no worker has to.
+        before.meanings();
+        self.meanings();
         filter::keep_counts((&self.config.sites, &mut self.chains), (&before.config.sites, &before.chains));
         if self.seal.is_some() && before.seal.is_some() {
             self.seal.clone_from(&before.seal);
@@ -210,6 +222,13 @@ impl Snapshot {
                 gate.clone_from(same);
             }
         }
+    }
+}
+
+impl Snapshot {
+    /// What each route of each site means, as a number that is the same where all of it is the same.
+    fn meanings(&self) -> &[Vec<u64>] {
+        self.meanings.get_or_init(|| terms::meanings(self))
     }
 }
 
@@ -259,6 +278,8 @@ pub struct View {
     pub router: Router,
     /// In the order of the config's upstreams.
     pub clusters: Vec<Cluster>,
+    /// How long what began on a route may go on.
+    pub terms: Terms,
 }
 
 impl View {
@@ -273,19 +294,20 @@ impl View {
                     .with_seal(snapshot.seal.clone())
             })
             .collect();
-        View { snapshot, router, clusters }
+        View { terms: Terms::new(&snapshot), snapshot, router, clusters }
     }
 
     /// The view of the next generation. Servers that are the same in both keep their pools, and what is known of their
-    /// health and load.
-    pub fn after(before: &View, snapshot: Arc<Snapshot>) -> View {
+    /// health and load. Beside it the terms of routes and servers that are gone or changed.
+    pub fn after(before: &View, snapshot: Arc<Snapshot>) -> (View, Vec<Rc<Term>>) {
         let mut view = View::new(snapshot);
+        let old: HashMap<&str, &Cluster> = before.clusters.iter().map(|old| (old.name.as_str(), old)).collect();
         for cluster in &mut view.clusters {
-            if let Some(old) = before.clusters.iter().find(|old| old.name == cluster.name) {
-                cluster.inherit(old);
-            }
+            let gone = before.terms.gone_servers(&cluster.name);
+            cluster.inherit(old.get(cluster.name.as_str()).copied(), &gone);
         }
-        view
+        let gone = terms::hand_on(before, &mut view);
+        (view, gone)
     }
 
     /// Closes pooled connections that have been idle for too long.

@@ -14,6 +14,7 @@ pub mod diagnostics;
 mod expand;
 mod expect;
 mod filters;
+pub mod identity;
 mod include;
 mod load;
 mod matchers;

@@ -25,6 +25,7 @@ pub struct Connections {
     open: Cell<usize>,
     /// Open connections by what is spoken on them.
     speaking: [Cell<usize>; 3],
+    stirs: Cell<u64>,
 }
 
 /// What is spoken on a connection.
@@ -91,9 +92,20 @@ impl Connections {
         self.haste.get() == Haste::Now
     }
 
+    /// How often all were woken: a connection with tasks of its own passes it on.
+    pub fn stirs(&self) -> u64 {
+        self.stirs.get()
+    }
+
     /// Tells every connection to finish. What was said before in more haste holds.
     pub fn drain(&self, haste: Haste) {
         self.haste.set(self.haste.get().max(haste));
+        self.stir();
+    }
+
+    /// Wakes every connection, so that each looks whether what it depends on is over.
+    pub fn stir(&self) {
+        self.stirs.set(self.stirs.get() + 1);
         for waker in self.wakers.borrow().iter().flatten() {
             waker.wake_by_ref();
         }

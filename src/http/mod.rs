@@ -11,6 +11,7 @@ pub mod respond;
 pub mod serve;
 mod serve_h1;
 mod serve_h2;
+pub mod term;
 pub mod tunnel;
 pub mod websocket;
 pub mod wire;
@@ -28,6 +29,7 @@ use crate::tls::TlsFacts;
 use body::Body;
 use connections::Connections;
 pub use rare::Rare;
+use term::{Standing, Term};
 use tunnel::Tunnel;
 
 /// What is known of a client connection before its first request.
@@ -45,6 +47,8 @@ pub struct ConnInfo {
     pub tls: Option<TlsFacts>,
     /// How long the TLS handshake took, from accept; zero without one.
     pub handshake: Duration,
+    /// The term of the listener, where a reload may close it.
+    pub door: Option<Rc<Term>>,
 }
 
 impl ConnInfo {
@@ -57,12 +61,18 @@ impl ConnInfo {
             listener,
             tls,
             handshake: Duration::ZERO,
+            door: None,
         }
     }
 
     /// The client's address, IPv4-mapped ones as IPv4.
     pub fn ip(&self) -> IpAddr {
         canonical(self.peer)
+    }
+
+    /// The listener is gone, and the time of those that came in by it is over.
+    pub fn is_over(&self) -> bool {
+        self.door.as_ref().is_some_and(|door| door.is_over())
     }
 }
 
@@ -94,6 +104,8 @@ pub struct Response {
     pub close: bool,
     /// How long its body may stand still, where the route says so; else what `[defaults]` says.
     pub idle: Option<Option<Duration>>,
+    /// What it depends on; a tunnel has its own.
+    pub standing: Standing,
     pub on_end: Option<OnEnd>,
 }
 
@@ -106,6 +118,7 @@ impl Response {
             tunnel: None,
             close: false,
             idle: None,
+            standing: Standing::default(),
             on_end: None,
         }
     }

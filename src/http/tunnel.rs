@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::term::Standing;
 use super::wire::Wire;
 use crate::net::Deadline;
 
@@ -22,6 +23,8 @@ pub struct Tunnel {
     pub guard: Box<dyn std::any::Any>,
     /// The protocol both sides agreed on, as the 101 names it.
     pub protocol: Box<str>,
+    /// What it depends on.
+    pub standing: Standing,
 }
 
 impl std::fmt::Debug for Tunnel {
@@ -48,6 +51,11 @@ pub(super) trait Side {
 
     /// The other side broke: says so where there is a way that loses nothing on its way.
     fn abort(&mut self) {}
+
+    /// The tunnel is over, whatever is on its way: it must not look like an orderly end.
+    fn cut(&mut self) {
+        self.abort();
+    }
 }
 
 impl Side for Wire {
@@ -70,6 +78,13 @@ impl Side for Wire {
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Wire::poll_shutdown(self, cx)
     }
+
+    /// A reset in place of FIN, where the socket has one.
+    fn cut(&mut self) {
+        if let Some(tcp) = self.io.tcp() {
+            let _ = tcp.set_zero_linger();
+        }
+    }
 }
 
 /// Which end broke a tunnel.
@@ -77,6 +92,8 @@ enum Broken {
     From,
     To,
     Idle,
+    /// What it depends on is over.
+    Over,
 }
 
 /// One direction: read, then write all of it, then read again.
@@ -114,18 +131,22 @@ impl Direction {
     }
 }
 
-/// Passes bytes until both directions are closed, one side breaks, or nothing moved for the tunnel's `idle`.
+/// Passes bytes until both directions are closed, one side breaks, nothing moved for the tunnel's `idle`, or what it depends on
+/// is over.
 pub(super) async fn run<C: Side>(mut client: C, tunnel: Tunnel, deadline: &Deadline) {
-    let Tunnel { wire: mut server, idle, guard: _guard, .. } = tunnel;
+    let Tunnel { wire: mut server, idle, guard: _guard, standing, .. } = tunnel;
     let (mut up, mut down) = (Direction::default(), Direction::default());
     deadline.set(idle);
     let end = poll_fn(|cx| {
+        if standing.over().is_some() {
+            return Poll::Ready(Err(Broken::Over));
+        }
         let mut moved = false;
         let up_done = up.poll(cx, &mut client, &mut server, &mut moved)?;
         let down_done = down.poll(cx, &mut server, &mut client, &mut moved).map_err(|broken| match broken {
             Broken::From => Broken::To,
             Broken::To => Broken::From,
-            Broken::Idle => Broken::Idle,
+            other => other,
         })?;
         if up_done.is_ready() && down_done.is_ready() {
             return Poll::Ready(Ok(()));
@@ -140,13 +161,12 @@ pub(super) async fn run<C: Side>(mut client: C, tunnel: Tunnel, deadline: &Deadl
     })
     .await;
     match end {
-        // The client broke: a reset in place of FIN, where the socket has one.
-        Err(Broken::From) => {
-            if let Some(tcp) = server.io.tcp() {
-                let _ = tcp.set_zero_linger();
-            }
-        }
+        Err(Broken::From) => server.cut(),
         Err(Broken::To) => client.abort(),
+        Err(Broken::Over) => {
+            client.cut();
+            server.cut();
+        }
         Err(Broken::Idle) | Ok(()) => {}
     }
 }

@@ -173,6 +173,9 @@ impl Scrape {
         let mut family = counter(out, "vestibule_reloads", "Reloads, by whether the new config was served")?;
         count(&mut family, &[("outcome", "served")], facts.reloads.0)?;
         count(&mut family, &[("outcome", "refused")], facts.reloads.1)?;
+        let help = "Requests and tunnels that were ended, since a reload had changed what they began under";
+        let mut family = counter(out, "vestibule_reload_ended", help)?;
+        family.encode_counter::<NoLabelSet, _, f64>(&self.workers(|worker| worker.ended.get()), None)?;
         if let Some((at, served)) = facts.last_reload {
             gauge(out, "vestibule_last_reload_served", "The last reload was served")?
                 .encode_gauge(&u64::from(served))?;

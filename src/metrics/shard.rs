@@ -148,6 +148,8 @@ pub(super) const GROUPS: [&str; 6] = ["none", "X25519MLKEM768", "X25519", "secp2
 pub struct WorkerShard {
     /// Connections accepted.
     pub accepted: Count,
+    /// Requests, tunnels among them, that were ended since a reload had changed what they began under.
+    pub ended: Count,
     /// Twice a version: full, then resumed handshakes, by group.
     pub(super) handshakes: [[Count; GROUPS.len()]; TLS_VERSIONS.len() * 2],
     pub(super) failures: [Count; HANDSHAKE_FAILURES.len()],
@@ -159,6 +161,7 @@ impl Default for WorkerShard {
     fn default() -> WorkerShard {
         WorkerShard {
             accepted: Count::default(),
+            ended: Count::default(),
             handshakes: Default::default(),
             failures: Default::default(),
             errors: std::array::from_fn(|_| Count::default()),

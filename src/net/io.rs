@@ -35,6 +35,15 @@ impl Io {
         }
     }
 
+    /// Ready when the socket itself has something to say: bytes, the end, an error. Nothing is read, and TLS is not asked.
+    pub fn poll_socket(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Io::Tcp(tcp) => tcp.poll_read_ready(cx),
+            Io::Unix(unix) => unix.poll_read_ready(cx),
+            Io::Tls(tls) => tls.get_ref().0.poll_read_ready(cx),
+        }
+    }
+
     /// True when the peer has closed or sent something unasked while the connection was idle, as far as the runtime has
     /// heard (`ask_kernel`: asks the kernel too, at the price of a system call).
     pub fn is_stale(&mut self, ask_kernel: bool) -> bool {

@@ -11,6 +11,7 @@ use crate::error::Why;
 use crate::filter::target;
 use crate::http::body::Body;
 use crate::http::headers::{Client, remove_hop_by_hop, via};
+use crate::http::term::Standing;
 use crate::http::{Request, Response, websocket};
 use crate::message::{Fields, Framing, RequestHead, Version};
 use crate::metrics::Retried;
@@ -28,12 +29,11 @@ const ROUND: Duration = Duration::from_millis(250);
 /// The cause of the last try.
 pub(super) async fn forward(
     latest: impl Fn() -> Rc<View>,
-    cluster: &Cluster,
-    route: &Route,
+    way: Way<'_>,
     request: &mut Request,
-    client: &Client,
     record: &mut Record,
 ) -> Result<Response, Why> {
+    let Way { cluster, route, .. } = way;
     prepare(route, &mut request.head)?;
     request.body.set_idle(route.timeouts.request_body_idle);
     let body = std::mem::replace(&mut request.body, Body::Empty);
@@ -48,7 +48,7 @@ pub(super) async fn forward(
         body_idle: longer(route.timeouts.request_body_idle, route.timeouts.response_body_idle),
         tunnel_idle: route.timeouts.tunnel_idle,
     };
-    let job = Job { target: target::of(route, &request.head)?, request, route, client, waits };
+    let job = Job { target: target::of(route, &request.head)?, request, way, waits };
     cluster.note_request();
     match job.attempt(cluster, upload, record).await {
         Ok(response) => Ok(response),
@@ -60,13 +60,22 @@ pub(super) async fn forward(
     }
 }
 
+/// Where a request goes, and for whom.
+#[derive(Clone, Copy)]
+pub(super) struct Way<'a> {
+    pub cluster: &'a Cluster,
+    pub route: &'a Route,
+    pub client: &'a Client,
+    /// What the request depends on; its server is told here.
+    pub standing: &'a Standing,
+}
+
 /// A request on its way to a server.
 struct Job<'a> {
     request: &'a Request,
     /// Path and query that the server gets.
     target: Cow<'a, [u8]>,
-    route: &'a Route,
-    client: &'a Client,
+    way: Way<'a>,
     waits: Waits,
 }
 
@@ -82,7 +91,7 @@ impl Job<'_> {
         let Job { request, waits, .. } = *self;
         let ends = Addresses { source: request.conn.peer, destination: request.conn.local };
         let outgoing = Outgoing { head: &request.head, target: &self.target, host: &cluster.host_header };
-        let choice = cluster.choice(&request.head, self.client.address);
+        let choice = cluster.choice(&request.head, self.way.client.address);
         // Doing it twice must be harmless, or it is not done twice.
         let once = !request.head.is_idempotent();
         let upgrade = request.head.upgrade.is_some();
@@ -95,6 +104,7 @@ impl Job<'_> {
             };
             let endpoint = in_flight.endpoint().clone();
             record.attempt(&endpoint);
+            self.way.standing.at_server(&endpoint.term);
             let pooled = if fresh { None } else { endpoint.checkout(once, upgrade) };
             let channel = match pooled {
                 Some(channel) => {
@@ -129,8 +139,8 @@ impl Job<'_> {
                     cluster.note_answer(&endpoint);
                     record.answered(&answer.head);
                     check_websocket(&request.head, &answer).map_err(|why| Broken { why, upload: None })?;
-                    let mut response = response(answer, self.route);
-                    if let Some(cookie) = cluster.set_cookie(&endpoint, &request.head, self.client.https) {
+                    let mut response = response(answer, self.way.route);
+                    if let Some(cookie) = cluster.set_cookie(&endpoint, &request.head, self.way.client.https) {
                         response.fields.push(b"Set-Cookie", cookie.as_bytes());
                     }
                     return Ok(response);

@@ -12,15 +12,20 @@ mod tally;
 pub mod trace;
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 
 pub use self::decide::{Early, Entry, Outcome, Witness, act, enter, finish};
+use self::forward::Way;
 use self::record::{Flight, Record};
 pub use self::sinks::{Names, Sinks};
 pub use self::tally::Tally;
 use crate::error::Why;
 use crate::filter::{Chain, Notes, Verdict, Visit, challenge};
 use crate::http::respond::{self, Format};
+use crate::http::term::Standing;
 use crate::http::{ConnInfo, Handler, Request, Response};
 use crate::message::{Fields, RequestHead};
 use crate::snapshot::View;
@@ -43,7 +48,21 @@ impl Handler for Proxy {
         let record = Record::begin(self.sinks.borrow().as_ref(), &view.snapshot, &request);
         let mut flight = Flight { request, record };
         let mut met = Met::default();
-        let answer = self.answer(&view, &mut flight.request, &mut flight.record, &mut met).await;
+        let standing = Standing::new(flight.request.conn.door.clone());
+        let answer = {
+            let Flight { request, record } = &mut flight;
+            let mut answering = pin!(self.answer(&view, request, record, &mut met, &standing));
+            poll_fn(|cx| match answering.as_mut().poll(cx) {
+                Poll::Pending => standing.over().map_or(Poll::Pending, |why| Poll::Ready(Err(why))),
+                Poll::Ready(answer) => Poll::Ready(Ok(answer)),
+            })
+            .await
+        };
+        // What says that it is over is not over itself.
+        let (answer, standing) = match answer {
+            Ok(answer) => (answer, standing),
+            Err(why) => (Err(why.into()), Standing::default()),
+        };
         let Flight { request, record } = &mut flight;
         let mut response = match answer {
             Ok(response) => response,
@@ -63,6 +82,10 @@ impl Handler for Proxy {
             (record.would_refuse, record.user) = (met.notes.would_refuse, met.notes.user.take());
         }
         self.tally.count(response.status);
+        match &mut response.tunnel {
+            Some(tunnel) => tunnel.standing = standing,
+            None => response.standing = standing,
+        }
         flight.attach(response)
     }
 
@@ -113,6 +136,7 @@ impl Proxy {
         request: &mut Request,
         record: &mut Record,
         met: &mut Met<'v>,
+        standing: &Standing,
     ) -> Result<Response, Stop> {
         if is_health_check(&request.conn, &request.head) {
             let (status, word) = if self.ready.get() { (200, "ready\n") } else { (503, "stopping\n") };
@@ -129,6 +153,9 @@ impl Proxy {
             return Ok(response);
         }
         let mut entry = enter(view, &request.conn, &mut request.head, record)?;
+        if let (Some(site), Some(route)) = (record.site, record.route) {
+            view.terms.of(site, route).into_iter().for_each(|term| standing.on_route(term));
+        }
         record.trace(&mut request.head);
         (met.https, met.chain) = (entry.client.https, entry.chain);
         if let Some((_, response)) = entry.early.take() {
@@ -152,8 +179,8 @@ impl Proxy {
         let mut response = match act(view, &entry, &request.conn, &mut request.head, record)? {
             Outcome::Forward(upstream, cluster) => {
                 record.forward(upstream, request);
-                let mut response =
-                    forward::forward(|| self.view(), cluster, entry.route, request, &entry.client, record).await?;
+                let way = Way { cluster, route: entry.route, client: &entry.client, standing };
+                let mut response = forward::forward(|| self.view(), way, request, record).await?;
                 if let Some(pages) = met.chain.and_then(Chain::error_pages) {
                     pages.replace(&request.head.fields, || record.request_id(), &mut response);
                 }

@@ -162,6 +162,7 @@ async fn serve_client(mut tcp: TcpStream, peer: SocketAddr, door: &Facts, shared
         if conn.tls.is_some() {
             conn.handshake = clock::now() - accepted;
         }
+        conn.door = Some(door.term.clone());
         let conn = Rc::new(conn);
         serve::connection(Wire::new(io), conn, shared, door.protocols).await;
     }

@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
 
 use super::status::Report;
-use crate::config::{Action, CertFiles, Config, Origin, Route, Site, SiteTls, Upstream};
+use crate::config::{CertFiles, Config, Site, SiteTls, identity};
 
 /// Names shown of each kind before the rest is counted.
 const SHOWN: usize = 5;
@@ -88,27 +87,11 @@ fn routes(config: &Config, other: &Config) -> Named {
         if hosts.contains(&host) {
             for route in &site.routes {
                 // Routes of one path tell each other apart by conditions: they are taken together.
-                all.entry(format!("{host} {}", route.path)).or_default().push_str(&route_text(config, route));
+                all.entry(format!("{host} {}", route.path)).or_default().push_str(&identity::route(config, route));
             }
         }
     }
     all
-}
-
-fn route_text(config: &Config, route: &Route) -> String {
-    let mut route = Route { origin: Origin::default(), ..route.clone() };
-    if let Some(auth) = &mut route.filters.basic_auth {
-        Arc::make_mut(auth).origin = Origin::default();
-    }
-    let upstream = match &mut route.action {
-        Action::Forward(index) => {
-            let name = config.upstreams.get(*index).map(|upstream| upstream.name.clone());
-            *index = 0;
-            name
-        }
-        _ => None,
-    };
-    format!("{route:?}{upstream:?}")
 }
 
 /// The certificates of sites that are in both, and those that serve by their names.
@@ -131,17 +114,7 @@ fn certificates(config: &Config, other: &Config) -> Named {
 }
 
 fn upstreams(config: &Config) -> Named {
-    let meaning = |upstream: &Upstream| {
-        let mut upstream = Upstream { origin: Origin::default(), ..upstream.clone() };
-        if let Some((_, origin)) = &mut upstream.tls.ca {
-            *origin = Origin::default();
-        }
-        if let Some(files) = &mut upstream.tls.client {
-            (files.cert_origin, files.key_origin) = Default::default();
-        }
-        format!("{upstream:?}")
-    };
-    config.upstreams.iter().map(|upstream| (upstream.name.clone(), meaning(upstream))).collect()
+    config.upstreams.iter().map(|upstream| (upstream.name.clone(), identity::upstream(upstream))).collect()
 }
 
 fn part(what: &str, old: &Named, new: &Named, parts: &mut Vec<String>) {

@@ -3,7 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::{SocketAddr, TcpListener};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
@@ -13,6 +13,7 @@ use super::worker::Seat;
 use super::wrong_door;
 use crate::config::ProxyProtocol;
 use crate::http::serve::Protocols;
+use crate::http::term::Term;
 use crate::http::{Rare, Shared};
 use crate::proxy::Proxy;
 use crate::tls::Acceptor;
@@ -43,6 +44,8 @@ pub(super) struct Facts {
     pub protocols: Protocols,
     pub proxy_protocol: Option<Arc<ProxyProtocol>>,
     pub exact_local: bool,
+    /// Till the door is gone, and a grace.
+    pub term: Rc<Term>,
     pub wrong_door: Option<Rc<Shared<Rare>>>,
 }
 
@@ -54,6 +57,8 @@ pub(super) struct Hall {
     doors: RefCell<Vec<Option<Open>>>,
     /// Handed over by a worker that has adopted a generation which this one has not seen yet.
     early: RefCell<Vec<Handed>>,
+    /// The terms of doors that are gone, while connections that came in there go on.
+    gone: RefCell<Vec<Weak<Term>>>,
     /// Connections whose task has not begun yet.
     arriving: Rc<Cell<usize>>,
     /// Doors with lower ids have been seen; one of them that is not there is gone.
@@ -81,6 +86,7 @@ impl Hall {
             shared: RefCell::new(shared),
             doors: RefCell::default(),
             early: RefCell::default(),
+            gone: RefCell::default(),
             arriving: Rc::default(),
             seen: Cell::default(),
         })
@@ -108,32 +114,44 @@ impl Hall {
     }
 
     /// Puts the doors of a generation in place: those that stay go on accepting with new facts, new ones are opened, and
-    /// those that are gone close their sockets.
-    pub fn adopt(self: &Rc<Self>, doors: Vec<Door>, shared: Rc<Shared<Proxy>>) {
+    /// those that are gone close their sockets. Gives the terms of those.
+    pub fn adopt(self: &Rc<Self>, doors: Vec<Door>, shared: Rc<Shared<Proxy>>) -> Vec<Rc<Term>> {
         self.shared.replace(shared.clone());
         let mut before = self.doors.take();
         let mut now: Vec<Option<Open>> = Vec::new();
         for door in doors {
             let Door { id, sockets, index, local, acceptor, protocols, proxy_protocol, exact_local } = door;
             let wrong_door = acceptor.is_some().then(|| wrong_door::shared(shared.settings.clone()));
-            let facts = Rc::new(Facts { index, local, acceptor, protocols, proxy_protocol, exact_local, wrong_door });
             let accept = |socket| tokio::task::spawn_local(accept::accept(socket, id, local, self.clone()));
-            let accepting = match before.get_mut(id).and_then(Option::take) {
-                Some(open) => open.accepting,
+            let (accepting, term) = match before.get_mut(id).and_then(Option::take) {
+                Some(open) => (open.accepting, open.facts.term.clone()),
                 None if sockets.is_empty() => continue,
-                None => sockets.into_iter().map(accept).collect(),
+                None => (sockets.into_iter().map(accept).collect(), Rc::default()),
             };
+            let facts = Facts { index, local, acceptor, protocols, proxy_protocol, exact_local, term, wrong_door };
             if now.len() <= id {
                 now.resize_with(id + 1, || None);
             }
-            now[id] = Some(Open { facts, accepting });
+            now[id] = Some(Open { facts: Rc::new(facts), accepting });
             self.seen.set(self.seen.get().max(id + 1));
         }
-        before.into_iter().flatten().flat_map(|gone| gone.accepting).for_each(|accepting| accepting.abort());
+        let gone: Vec<Open> = before.into_iter().flatten().collect();
+        gone.iter().flat_map(|gone| &gone.accepting).for_each(JoinHandle::abort);
+        let gone: Vec<Rc<Term>> = gone.iter().map(|gone| gone.facts.term.clone()).collect();
+        let still = self.gone.take().into_iter().filter(|term| term.strong_count() > 0);
+        self.gone.replace(still.chain(gone.iter().map(Rc::downgrade)).collect());
         self.doors.replace(now);
         for handed in self.early.take() {
             accept::take(handed, self);
         }
+        gone
+    }
+
+    /// The terms of all doors, of those that are gone too.
+    pub fn terms(&self) -> Vec<Rc<Term>> {
+        let doors = self.doors.borrow();
+        let open = doors.iter().flatten().map(|open| open.facts.term.clone());
+        open.chain(self.gone.borrow().iter().filter_map(Weak::upgrade)).collect()
     }
 
     /// Keeps a connection until the generation that knows its door is here. One whose door has gone is closed.

@@ -11,6 +11,7 @@ mod capability;
 mod changes;
 mod control;
 mod doors;
+mod endings;
 mod explain;
 mod handover;
 mod inherited;
@@ -231,12 +232,18 @@ impl Running {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let mut workers = self.workers;
         workers.iter().for_each(|worker| worker.drain(Haste::Now));
-        let finished = async {
-            for worker in &mut workers {
-                worker.finished().await;
+        let finished = runtime.block_on(async {
+            let all = async {
+                for worker in &mut workers {
+                    worker.finished().await;
+                }
+            };
+            let finished = tokio::time::timeout(grace, all).await.is_ok();
+            if !finished {
+                worker::cut(&mut workers).await;
             }
-        };
-        let finished = runtime.block_on(async { tokio::time::timeout(grace, finished).await.is_ok() });
+            finished
+        });
         self.outputs.stop();
         Ok(finished)
     }

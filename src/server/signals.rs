@@ -13,7 +13,7 @@ use super::control::Control;
 use super::inherited::Inherited;
 use super::outputs::Outputs;
 use super::upgrade::{Program, Upgrade};
-use super::worker::Handle;
+use super::worker::{self, Handle};
 use crate::http::connections::Haste;
 
 /// What is asked of the control thread, and how to ask.
@@ -177,7 +177,9 @@ impl Received {
                 () = tokio::time::sleep(delay) => {}
                 () = self.end() => {
                     tracing::warn!("stopped at once by a second signal");
-                    return control.let_go().1;
+                    let (mut workers, outputs) = control.stop(Haste::Now);
+                    worker::cut(&mut workers).await;
+                    return outputs;
                 }
             }
         }
@@ -196,6 +198,7 @@ impl Received {
             () = finished(&mut workers) => tracing::info!("ended: another process serves"),
             () = tokio::time::sleep(server.generation_grace) => {
                 tracing::warn!("ended: some requests did not finish within {:?}", server.generation_grace);
+                worker::cut(&mut workers).await;
             }
             () = self.end() => {
                 let grace = server.shutdown_grace;
@@ -208,10 +211,11 @@ impl Received {
 
     async fn drain(&mut self, workers: &mut [Handle], grace: Duration) {
         tokio::select! {
-            () = finished(workers) => tracing::info!("stopped"),
+            () = finished(workers) => return tracing::info!("stopped"),
             () = tokio::time::sleep(grace) => tracing::warn!("stopped: some requests did not finish within {grace:?}"),
             () = self.end() => tracing::warn!("stopped at once by a second signal"),
         }
+        worker::cut(workers).await;
     }
 
     async fn end(&mut self) {

@@ -12,6 +12,7 @@ use tokio::task::LocalSet;
 
 use super::accept::{self, Handed};
 use super::doors::{Door, Hall};
+use super::endings;
 use super::status::Report;
 use crate::http::connections::Haste;
 use crate::http::{Settings, Shared};
@@ -26,6 +27,8 @@ const SWEEP: Duration = Duration::from_secs(5);
 const REPORT_WAIT: Duration = Duration::from_secs(1);
 /// How often a draining worker looks whether its last connection is gone.
 const DRAIN_CHECK: Duration = Duration::from_millis(5);
+/// How long the last requests may take to end when they are cut.
+const CUT_WAIT: Duration = Duration::from_millis(500);
 /// Idle time of an HTTP/2 connection.
 const H2_KEEP_ALIVE: Duration = Duration::from_secs(180);
 
@@ -44,6 +47,8 @@ pub(super) enum Command {
     Adopt(Box<Generation>),
     Report(oneshot::Sender<Report>),
     Drain(Haste),
+    /// Requests that are left end now, so that each has its record.
+    Cut,
     /// This machine is about to stop taking traffic: a health check says so.
     NotReady,
     #[cfg(test)]
@@ -103,6 +108,17 @@ impl Handle {
             self.finished = None;
         }
     }
+}
+
+/// Ends the requests that are left on workers that drain, and gives their records time to be written.
+pub(super) async fn cut(workers: &mut [Handle]) {
+    workers.iter().for_each(|worker| worker.tell(Command::Cut));
+    let finished = async {
+        for worker in workers {
+            worker.finished().await;
+        }
+    };
+    let _ = tokio::time::timeout(CUT_WAIT, finished).await;
 }
 
 /// Starts one worker for each of the given first generations. One that has panicked outside of its connections says its
@@ -220,21 +236,25 @@ fn obey(command: Command, hall: &Rc<Hall>) -> bool {
             hall.shared().connections.drain(haste);
             return true;
         }
+        Command::Cut => endings::end_all(hall),
         #[cfg(test)]
         Command::Panic => panic!("a worker falls"),
     }
     false
 }
 
-/// Requests that begin from here on meet the new generation, on open connections too; those that have begun keep theirs.
+/// Requests that begin from here on meet the new generation, on open connections too; those that have begun keep theirs, for
+/// a while where it has changed what they depend on.
 fn adopt(generation: Generation, hall: &Rc<Hall>) {
     let Generation { snapshot, sinks, doors, .. } = generation;
     let before = hall.shared();
     let settings = settings(&snapshot);
-    let view = View::after(&before.handler.view(), snapshot);
+    let grace = snapshot.config.server.generation_grace;
+    let (view, mut gone) = View::after(&before.handler.view(), snapshot);
     before.handler.adopt(Rc::new(view), sinks);
     let shared = Shared { handler: before.handler.clone(), settings, connections: before.connections.clone() };
-    hall.adopt(doors, Rc::new(shared));
+    gone.extend(hall.adopt(doors, Rc::new(shared)));
+    endings::end_after(hall, gone, grace);
 }
 
 fn report(hall: &Hall) -> Report {

@@ -13,6 +13,7 @@ use crate::error::Why;
 use crate::h1::{self, Decoder, Parsed, ResponseTo, Step};
 use crate::http::Interim;
 use crate::http::body::{Body, Frame, NextFrame, Source};
+use crate::http::term::Standing;
 use crate::http::tunnel::Tunnel;
 use crate::message::{Framing, Known, Method, ResponseHead};
 use crate::net::Deadline;
@@ -247,6 +248,7 @@ fn answer(
             protocol: protocol.into(),
             idle: waits.tunnel_idle,
             guard: Box::new(in_flight),
+            standing: Standing::default(),
         };
         return Ok(Answer { head, body: Body::Empty, tunnel: Some(Box::new(tunnel)) });
     }

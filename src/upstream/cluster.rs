@@ -75,14 +75,20 @@ impl Cluster {
         }
     }
 
-    /// Takes over the servers that stood in the last generation with the same settings.
-    pub fn inherit(&mut self, old: &Cluster) {
+    /// Takes over the servers that stood in the last generation with the same settings, and the requests at others that are
+    /// reached in the same way. `gone`: servers of generations before that are still at work.
+    pub fn inherit(&mut self, old: Option<&Cluster>, gone: &[Rc<Endpoint>]) {
+        let before = old.map_or(&[][..], |old| &old.endpoints);
         for endpoint in &mut self.endpoints {
-            if let Some(same) = old.endpoints.iter().find(|same| same.is_same(endpoint)) {
+            if let Some(same) = before.iter().find(|same| same.is_same(endpoint)) {
                 *endpoint = same.clone();
+            } else if let Some(fresh) = Rc::get_mut(endpoint) {
+                let _ = before.iter().chain(gone).any(|old| fresh.succeed(old));
             }
         }
-        self.budget.set(old.budget.get());
+        if let Some(old) = old {
+            self.budget.set(old.budget.get());
+        }
     }
 
     /// With the places of `max_requests`, which all workers share.

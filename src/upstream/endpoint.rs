@@ -15,6 +15,7 @@ use super::health::Health;
 use super::names::Following;
 use super::shared::SharedServer;
 use crate::config::{Keepalive, ProxyHeader, ServerAddress, ServerProtocol, Upstream, UpstreamAddress};
+use crate::http::term::Term;
 use crate::http::wire::Wire;
 use crate::net::{Io, clock};
 use crate::tls::Connector;
@@ -35,6 +36,8 @@ pub struct Endpoint {
     pub protocol: ServerProtocol,
     pub weight: u32,
     pub backup: bool,
+    /// How long requests may be at it: till a reload takes it out of the upstream, and a grace.
+    pub term: Rc<Term>,
     keepalive: Keepalive,
     builtin: Option<SocketAddr>,
     idle: RefCell<Vec<Idle>>,
@@ -144,6 +147,7 @@ impl Endpoint {
             protocol: server.protocol,
             weight: server.weight.max(1),
             backup: server.backup,
+            term: Rc::default(),
             keepalive: upstream.keepalive,
             builtin,
             idle: RefCell::default(),
@@ -179,11 +183,16 @@ impl Endpoint {
 
     /// Whether the other is the same server with the same settings.
     pub fn is_same(&self, other: &Endpoint) -> bool {
-        self.address == other.address
-            && Arc::ptr_eq(&self.health, &other.health)
+        Arc::ptr_eq(&self.health, &other.health)
             && self.weight == other.weight
             && self.backup == other.backup
             && self.keepalive == other.keepalive
+            && self.is_reached_as(other)
+    }
+
+    /// Whether the other is the same server, spoken to in the same way.
+    fn is_reached_as(&self, other: &Endpoint) -> bool {
+        self.address == other.address
             && self.proxy_protocol == other.proxy_protocol
             && self.builtin == other.builtin
             && self.protocol == other.protocol
@@ -192,6 +201,15 @@ impl Endpoint {
                 (Some(a), Some(b)) => a.name == b.name && a.h1.is_same(&b.h1),
                 _ => false,
             }
+    }
+
+    /// Requests at the server go on with this one, which stands in its place. False when they have been ended.
+    pub(super) fn succeed(&mut self, old: &Endpoint) -> bool {
+        let same = self.is_reached_as(old) && old.term.keep();
+        if same {
+            self.term = old.term.clone();
+        }
+        same
     }
 
     /// What is going on with the server.

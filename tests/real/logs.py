@@ -100,15 +100,57 @@ class Records(Case):
         self.assertEqual((record["status"], record["why"], record["bytes"]), (499, "client.gone", 0))
         self.assertEqual((record["site"], record["server"]), (support.HOST, self.backend.target))
 
-    def test_an_answer_that_the_client_does_not_wait_for_is_marked(self):
+    def test_a_client_that_breaks_its_connection_has_a_record_before_the_backend_is_ready(self):
         proxy = self.start('format = "json"')
-        client = Client(proxy.http)
-        client.send(b"GET /slow HTTP/1.1\r\nHost: app.localhost\r\n\r\n")
-        self.assertTrue(self.entered.wait(support.PATIENCE))
-        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        client.socket.close()
-        self.release.set()
-        self.assertEqual(self.record(proxy, "/slow")["why"], "client.gone")
+        for tls in (None, proxy.ca()):
+            with self.subTest(tls=bool(tls)):
+                self.entered.clear()
+                client = Client(proxy.https if tls else proxy.http, tls=tls, name=support.HOST)
+                path = f"/slow?{bool(tls)}"
+                client.send(f"GET {path} HTTP/1.1\r\nHost: app.localhost\r\n\r\n".encode())
+                self.assertTrue(self.entered.wait(support.PATIENCE))
+                if not tls:
+                    client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                # Over TLS: no close_notify.
+                client.socket.close()
+                record = self.record(proxy, path)
+                self.assertEqual((record["status"], record["why"], record["bytes"]), (499, "client.gone", 0))
+
+    def test_requests_that_the_stop_cuts_have_a_record(self):
+        def half(handler):
+            handler.begin_chunked("text/plain")
+            handler.chunk(b"first")
+            self.release.wait(support.PATIENCE)
+
+        backend = FunctionServer({"/slow": lambda h: (self.entered.set(), self.release.wait(support.PATIENCE)), "/half": half})
+        self.addCleanup(backend.close)
+        for tls, second in ((False, False), (True, False), (False, True)):
+            with self.subTest(tls=tls, second=second):
+                self.entered.clear()
+                grace = "1h" if second else "300ms"
+                proxy = support.Proxy(
+                    support.site(backend.target),
+                    top=f'server = {{ shutdown_grace = "{grace}" }}\n[access_log]\nformat = "json"\n',
+                )
+                self.addCleanup(proxy.close)
+                clients = []
+                for path in ("/half", "/slow"):
+                    client = Client(proxy.https if tls else proxy.http, tls=proxy.ca() if tls else None, name=support.HOST)
+                    self.addCleanup(client.socket.close)
+                    client.send(f"GET {path} HTTP/1.1\r\nHost: app.localhost\r\n\r\n".encode())
+                    clients.append(client)
+                clients[0].read_until(b"first")
+                self.assertTrue(self.entered.wait(support.PATIENCE))
+                proxy.term()
+                if second:
+                    support.wait_until(lambda: not support.accepts(("127.0.0.1", proxy.http)), "it stops")
+                    proxy.term()
+                self.assertEqual(proxy.wait(), 0, proxy.output())
+                records = {record["target"]: record for record in map(json.loads, proxy.stdout)}
+                told = {target: (record["status"], record["why"]) for target, record in records.items()}
+                self.assertEqual(told, {"/half": (200, "proxy.stopped"), "/slow": (503, "proxy.stopped")})
+                answer = clients[1].answer()
+                self.assertIn("proxy.stopped", answer.value("proxy-status"))
 
     def test_secrets_reach_no_format(self):
         fields = f"Authorization: Bearer {SECRET}\r\nCookie: id={SECRET}\r\nReferer: http://a/?key={SECRET}\r\nUser-Agent: {SECRET}\r\n"

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import struct
 import threading
 import time
 import unittest
@@ -159,6 +160,27 @@ class Queue(unittest.TestCase):
         for thread in threads:
             thread.join(support.PATIENCE)
         self.assertEqual(answers, [200, 200])
+
+    def test_a_client_that_breaks_its_connection_leaves_the_queue_and_the_server(self):
+        proxy, (server,) = self.start(1, 'max_requests = 1\nqueue_timeout = "60s"')
+        reset = struct.pack("ii", 1, 0)
+        clients = []
+        for path in ("first", "second", "third"):
+            client = Client(proxy.http, timeout=support.PATIENCE)
+            self.addCleanup(client.socket.close)
+            client.send(GET.replace(b"/x", f"/{path}".encode()))
+            clients.append(client)
+            if path == "first":
+                server.wait_for(1)
+        # Nobody asks for the second one any more, and then not for the first either: its place is the third one's.
+        for gone, path in ((clients[1], "/second"), (clients[0], "/first")):
+            gone.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+            gone.socket.close()
+            support.wait_until(lambda path=path: any(path in line for line in proxy.stdout), "the proxy has noticed")
+        server.wait_for(2)
+        server.release(2)
+        self.assertEqual(clients[2].answer().status, 200)
+        self.assertEqual(server.targets, ["/first", "/third"])
 
     def test_a_queue_that_is_full_refuses_at_once(self):
         proxy, (server,) = self.start(1, 'max_requests = 1\nqueue_timeout = "1m"')
@@ -319,6 +341,17 @@ class Failing(unittest.TestCase):
                 self.assertEqual({answer.status for answer in self.ask(proxy, 100)}, {502})
                 attempts = sum(self.attempts(proxy, 100))
                 self.assertTrue(least <= attempts <= most, attempts)
+
+    def test_a_retry_that_is_refused_costs_nothing_of_the_budget(self):
+        # Of the ten that are saved up at the start, what must not be done twice takes none, however often it fails.
+        keys = 'balance = "first"\nretries = { attempts = 1, budget = "1%" }\noutlier = "off"'
+        proxy = self.start(self.breaking().port, self.good.port, keys=keys)
+        post = GET.replace(b"GET", b"POST").replace(b"\r\n\r\n", b"\r\nContent-Length: 0\r\n\r\n")
+        with Client(proxy.http, timeout=support.PATIENCE) as client:
+            for _ in range(20):
+                client.send(post)
+                self.assertEqual(code(client.answer()), "upstream.closed")
+        self.assertEqual([answer.status for answer in self.ask(proxy, 11)], [200] * 10 + [502])
 
     def test_attempts_are_as_many_as_allowed_and_each_goes_to_another_server(self):
         for attempts, failed in ((0, 2), (1, 1), (2, 0)):

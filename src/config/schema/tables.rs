@@ -297,7 +297,7 @@ static SERVER: Table = Table { other: None, keys: &[
     key("shutdown_grace", DURATION, "'8s'", "How long requests may finish at the end."),
     key("shutdown_delay", Kind::Duration { off: true }, "'off'", "How long health checks fail before the end begins."),
     key("watch_config", Bool, "false", "Changed config files are read and served by themselves."),
-    key("generation_grace", DURATION, "'10m'", "How long what began before an upgrade may go on."),
+    key("generation_grace", DURATION, "'10m'", "How long what began before an upgrade, or under what a reload has changed, may go on."),
     key("max_connections", OneOf(&[count(10_000_000), words(&["auto"])]), "'auto'", "Client connections; \"auto\" is from RLIMIT_NOFILE."),
 ] };
 

@@ -9,6 +9,7 @@ use super::receive::Conn;
 use crate::error::Why;
 use crate::h1::{self, Step};
 use crate::http::body::{Body, Frame};
+use crate::http::term::Standing;
 use crate::http::tunnel::Tunnel;
 use crate::http::{Ended, OnEnd, Response, Settings};
 use crate::message::{Known, Version};
@@ -71,7 +72,7 @@ pub(super) async fn write(conn: &Conn, mut response: Response, facts: Facts, set
     let cut = if bodiless {
         poll_fn(|cx| conn.poll_flush(cx)).await.err().map(|_| Why::ClientGone)
     } else {
-        pump(conn, &mut response.body, chunked, idle, &mut sent).await.err()
+        pump(conn, &mut response.body, chunked, idle, &mut sent, &response.standing).await.err()
     };
     if let Some(OnEnd(on_end)) = on_end {
         on_end(Ended { bytes: sent, cut });
@@ -121,9 +122,19 @@ fn write_head(out: &mut Vec<u8>, response: &mut Response, facts: Facts, body: Op
 }
 
 /// Moves a response body to the client, one piece at a time: what the client does not take is not read from the backend.
-async fn pump(conn: &Conn, body: &mut Body, chunked: bool, idle: Option<Duration>, sent: &mut u64) -> Result<(), Why> {
+async fn pump(
+    conn: &Conn,
+    body: &mut Body,
+    chunked: bool,
+    idle: Option<Duration>,
+    sent: &mut u64,
+    standing: &Standing,
+) -> Result<(), Why> {
     let mut ended = false;
     poll_fn(|cx| {
+        if let Some(why) = standing.over() {
+            return Poll::Ready(Err(why));
+        }
         loop {
             while !ended && conn.wire.borrow().has_room() {
                 match body.poll_frame(cx) {
@@ -160,6 +171,9 @@ async fn pump(conn: &Conn, body: &mut Body, chunked: bool, idle: Option<Duration
             if conn.wire.borrow().is_flushed() {
                 if ended {
                     return Poll::Ready(Ok(()));
+                }
+                if conn.poll_broken(cx).is_ready() {
+                    return Poll::Ready(Err(Why::ClientGone));
                 }
                 return conn.deadline.poll(cx).map(|()| Err(Why::UpstreamCut));
             }

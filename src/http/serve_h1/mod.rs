@@ -57,10 +57,11 @@ pub(super) async fn serve<H: Handler>(
         decoder: RefCell::new(Decoder::new(Framing::None)),
         deadline: Rc::new(Deadline::new(settings.timeouts.request_header)),
         waits: Cell::new(false),
+        half_closed: Cell::new(false),
     });
     let mut first = true;
     loop {
-        let next = next_head(&conn, settings, &shared.connections, first, sniff, h2).await;
+        let next = next_head(&conn, settings, (&info, &shared.connections), first, sniff, h2).await;
         (first, sniff) = (false, false);
         let head = match next {
             Next::Head(head) => head,
@@ -89,23 +90,27 @@ pub(super) async fn serve<H: Handler>(
         let facts = Facts {
             version: head.version,
             head_only: head.method == Method::HEAD,
-            keep_alive: head.keep_alive && !shared.connections.is_draining(),
+            keep_alive: head.keep_alive && !is_ending(&info, &shared.connections),
         };
         let request = conn.clone().request(head, &info, settings);
         let response = {
             // On the heap, so that a connection between two requests is small, and the memory is warm from another's.
             let mut handling = Box::pin(shared.handler.handle(request));
             poll_fn(|cx| {
-                let response = handling.as_mut().poll(cx);
+                if let Poll::Ready(response) = handling.as_mut().poll(cx) {
+                    return Poll::Ready(Some(response));
+                }
                 // Interim responses are written while the handler waits.
-                if response.is_pending() && !conn.wire.borrow().is_flushed() {
+                if !conn.wire.borrow().is_flushed() {
                     let _ = conn.poll_flush(cx);
                 }
-                response
+                conn.poll_broken(cx).map(|()| None)
             })
             .await
         };
-        let keep = facts.keep_alive && !shared.connections.is_draining();
+        // The client has left: the exchange with the backend ends with the handler.
+        let Some(response) = response else { break };
+        let keep = facts.keep_alive && !is_ending(&info, &shared.connections);
         match write(&conn, response, Facts { keep_alive: keep, ..facts }, settings).await {
             After::Keep if drain(&conn, settings).await => {}
             After::Keep | After::Linger => {
@@ -134,11 +139,16 @@ pub(super) async fn serve<H: Handler>(
     Outcome::Closed
 }
 
+/// The connection takes no further request.
+fn is_ending(info: &ConnInfo, connections: &Connections) -> bool {
+    connections.is_draining() || info.is_over()
+}
+
 /// Waits for the next request head.
 async fn next_head(
     conn: &Conn,
     settings: &Settings,
-    connections: &Connections,
+    (info, connections): (&ConnInfo, &Connections),
     first: bool,
     sniff: bool,
     h2: bool,
@@ -168,7 +178,7 @@ async fn next_head(
                 }
                 seen = wire.input.len();
             }
-            if connections.is_hasty() && wire.input.is_empty() {
+            if (connections.is_hasty() || info.is_over()) && wire.input.is_empty() {
                 return Poll::Ready(Next::Gone);
             }
             match wire.poll_fill(cx, READ) {

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use super::{READ, READ_LARGE};
@@ -21,6 +21,8 @@ pub(super) struct Conn {
     pub deadline: Rc<Deadline>,
     /// The client waits for `100 Continue` before it sends its body.
     pub waits: Cell<bool>,
+    /// The client has said that it sends no more. It may well wait for its answer.
+    pub half_closed: Cell<bool>,
 }
 
 impl Conn {
@@ -60,6 +62,30 @@ impl Conn {
             Poll::Pending => self.deadline.poll(cx).map(|()| Err(std::io::ErrorKind::TimedOut.into())),
             ready => ready,
         }
+    }
+
+    /// Ready when the client's connection has broken: nobody waits for the answer any more. To be asked while there is none.
+    ///
+    /// A FIN is no such break, since a client may end its side and wait (RFC 9293 section 3.6); a reset is, and so is the end
+    /// of TLS without close_notify (RFC 8446 section 6.1). What the client sends meanwhile is read up to a buffer's size. As
+    /// long as it sends nothing this costs no system call: the runtime knows.
+    pub fn poll_broken(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.half_closed.get() {
+            return Poll::Pending;
+        }
+        let mut wire = self.wire.borrow_mut();
+        while wire.input.len() < READ {
+            let _ = ready!(wire.io.poll_socket(cx));
+            match ready!(wire.poll_fill(cx, READ)) {
+                Ok(0) => {
+                    self.half_closed.set(true);
+                    return Poll::Pending;
+                }
+                Ok(_) => {}
+                Err(_) => return Poll::Ready(()),
+            }
+        }
+        Poll::Pending
     }
 }
 

@@ -108,8 +108,12 @@ async fn run<H: Handler>(
     let idle = Deadline::new(settings.timeouts.request_header);
     // What was said last: nothing, GOAWAY with the last streams still served, or GOAWAY for a reason.
     let (mut was_active, mut told, mut condemned, mut over) = (false, false, false, false);
+    let mut stirs = shared.connections.stirs();
     poll_fn(|cx| {
         streams.register(cx);
+        if std::mem::replace(&mut stirs, shared.connections.stirs()) != stirs {
+            streams.stir();
+        }
         while !over {
             match poll_stream(&mut connection, &streams, cx) {
                 Poll::Ready(Some((request, respond))) => {
@@ -146,7 +150,8 @@ async fn run<H: Handler>(
             let wait = if told { goaway_wait(shared) } else { settings.h2_keep_alive };
             idle.set((!is_active).then_some(wait));
         }
-        if !told && (shared.connections.is_draining() || (!is_active && idle.poll(cx).is_ready())) {
+        let is_ending = shared.connections.is_draining() || info.is_over();
+        if !told && (is_ending || (!is_active && idle.poll(cx).is_ready())) {
             told = true;
             connection.graceful_shutdown();
             // A client without streams that does not answer the GOAWAY is not waited for.

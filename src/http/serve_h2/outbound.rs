@@ -14,6 +14,7 @@ use super::streams::Open;
 use crate::error::Why;
 use crate::http::Response;
 use crate::http::body::{Body, Frame};
+use crate::http::term::Standing;
 use crate::message::Fields;
 use crate::net::Deadline;
 
@@ -28,6 +29,7 @@ pub(super) struct Task<'a> {
     /// How long the body may stand still.
     pub idle: Option<Duration>,
     pub open: &'a Open,
+    pub standing: &'a Standing,
     /// The request was a HEAD.
     pub head_only: bool,
 }
@@ -98,6 +100,9 @@ pub(super) fn copy_fields(fields: Fields, headers: &mut http::HeaderMap) {
 async fn pump(task: Task<'_>, to: &mut SendStream<Bytes>, body: &mut Body, sent: &mut u64) -> Result<(), Why> {
     let mut held = Bytes::new();
     poll_fn(|cx| {
+        if let Some(why) = task.standing.over() {
+            return Poll::Ready(Err(why));
+        }
         loop {
             if !held.is_empty() {
                 let room = match poll_room(to, held.len(), cx) {

@@ -59,8 +59,11 @@ pub(super) async fn serve<H: Handler>(
         // there: nobody waits for it any more, and the exchange with the backend ends.
         let mut fresh = true;
         poll_fn(|cx| {
-            if std::mem::take(&mut fresh) && reply.borrow_mut().poll_reset(cx).is_ready() {
-                return Poll::Ready(None);
+            if std::mem::take(&mut fresh) {
+                open.register(cx);
+                if reply.borrow_mut().poll_reset(cx).is_ready() {
+                    return Poll::Ready(None);
+                }
             }
             match answering.as_mut().poll(cx) {
                 Poll::Ready(response) => Poll::Ready(Some(response)),
@@ -87,7 +90,8 @@ pub(super) async fn serve<H: Handler>(
         return;
     }
     let idle = response.idle.unwrap_or(shared.settings.timeouts.response_body_idle);
-    let task = outbound::Task { reply: &reply, deadline: &deadline, idle, open: &open, head_only };
+    let standing = std::mem::take(&mut response.standing);
+    let task = outbound::Task { reply: &reply, deadline: &deadline, idle, open: &open, standing: &standing, head_only };
     if outbound::send(task, response, report).await == Err(Why::ClientGone) {
         open.set_reset();
     }
@@ -135,10 +139,10 @@ impl Drop for Report {
     }
 }
 
-/// The code a response is cut with: whether the client or what stands behind is at fault.
+/// The code a response is cut with: whether what stands behind is at fault, or nobody wants the stream any more.
 pub(super) fn reason(why: Why) -> Reason {
     match why {
-        Why::ClientGone => Reason::CANCEL,
+        Why::ClientGone | Why::ProxyReloaded | Why::ProxyStopped => Reason::CANCEL,
         _ => Reason::INTERNAL_ERROR,
     }
 }

@@ -26,6 +26,9 @@ struct Counts {
     /// Fires when the first of them gives its place back.
     cooled: Deadline,
     connection: RefCell<Option<Waker>>,
+    /// The tasks of the streams, by their places.
+    tasks: RefCell<Vec<Option<Waker>>>,
+    free: RefCell<Vec<usize>>,
 }
 
 impl Streams {
@@ -71,7 +74,14 @@ impl Streams {
     /// Counts a stream until its [`Open`] is dropped.
     pub fn open(&self, guarded: Guarded) -> Open {
         self.0.active.set(self.0.active.get() + 1);
-        Open { counts: self.0.clone(), guarded, reset: false }
+        Open { counts: self.0.clone(), guarded, reset: false, place: None }
+    }
+
+    /// Wakes every stream, so that each looks whether what it depends on is over.
+    pub fn stir(&self) {
+        for task in self.0.tasks.borrow().iter().flatten() {
+            task.wake_by_ref();
+        }
     }
 }
 
@@ -80,12 +90,24 @@ pub(super) struct Open {
     counts: Rc<Counts>,
     guarded: Guarded,
     reset: bool,
+    place: Option<usize>,
 }
 
 impl Open {
     /// The client has reset it: its place is kept for a while.
     pub fn set_reset(&mut self) {
         self.reset = true;
+    }
+
+    /// Notes the stream's task; once, from the task itself.
+    pub fn register(&mut self, cx: &Context<'_>) {
+        let mut tasks = self.counts.tasks.borrow_mut();
+        let place = self.counts.free.borrow_mut().pop().unwrap_or(tasks.len());
+        if place == tasks.len() {
+            tasks.push(None);
+        }
+        tasks[place] = Some(cx.waker().clone());
+        self.place = Some(place);
     }
 
     /// Notes response bytes that were sent.
@@ -97,6 +119,12 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         let counts = &self.counts;
+        if let Some(place) = self.place
+            && let Some(task) = counts.tasks.borrow_mut().get_mut(place)
+        {
+            *task = None;
+            counts.free.borrow_mut().push(place);
+        }
         counts.active.set(counts.active.get() - 1);
         let mut cooling = counts.cooling.borrow_mut();
         if self.reset && cooling.len() < MAX_STREAMS as usize {
