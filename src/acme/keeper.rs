@@ -9,10 +9,11 @@ use tokio::sync::Semaphore;
 use super::account::{self, Accounts};
 use super::client::Client;
 use super::failure::{Failure, Kind};
+use super::forecast::{due, forbidden, in_turn, rehearses};
 use super::order::{self, Issued, Wanted};
-use super::plan::{self, Validity};
-use super::store::{self, Notes, Store, file_name};
-use crate::config::{Acme, Challenge};
+use super::plan;
+use super::store::{Notes, Store, file_name};
+use crate::config::Acme;
 use crate::tls::{Challenges, ManagedCert, ServedCert};
 
 /// The longest sleep: a clock that jumps is noticed within it.
@@ -93,7 +94,7 @@ impl Keeper {
             }
             return seconds(due.min(look.max(now + 1)) - now).max(Duration::from_millis(200));
         }
-        if let Some(why) = self.forbidden() {
+        if let Some(why) = forbidden(&self.common.settings, &self.common.store) {
             self.cert.say(why);
             if !std::mem::replace(&mut self.refused, true) {
                 tracing::error!("acme: no certificate is ordered for {}: {why}", names.join(", "));
@@ -155,7 +156,7 @@ impl Keeper {
     /// After a failure that counts, a try on the staging server comes first, where the server has one: its limits are
     /// wide.
     async fn rehearse(&self, names: &[String], notes: &Notes) -> Result<(), Failure> {
-        if notes.failures == 0 || self.common.settings.directory != Acme::LETS_ENCRYPT {
+        if !rehearses(&self.common.settings, notes) {
             return Ok(());
         }
         let Some(store) = Store::of(Acme::LETS_ENCRYPT_STAGING) else { return Ok(()) };
@@ -226,7 +227,7 @@ impl Keeper {
     /// Asks the server when it wants the certificate renewed (RFC 9773), when it is time to ask.
     async fn ask_window(&self, stored: &ServedCert, notes: &mut Notes) {
         let now = now();
-        if now < notes.window_at || self.forbidden().is_some() {
+        if now < notes.window_at || forbidden(&self.common.settings, &self.common.store).is_some() {
             return;
         }
         let common = &self.common;
@@ -262,21 +263,6 @@ impl Keeper {
             tracing::warn!("acme: {}: {error}", common.store.folder().display());
         }
     }
-
-    /// Why no order may be placed at all.
-    fn forbidden(&self) -> Option<&'static str> {
-        let settings = &self.common.settings;
-        if !settings.accept_terms {
-            return Some("acme.accept_terms is not true: read the terms of the ACME server, then accept them");
-        }
-        if store::is_production(&settings.directory) && !settings.ephemeral_ok && self.common.store.is_ephemeral() {
-            return Some(
-                "the state folder is lost at a restart, and every restart would order again until the server's limit is \
-                 reached: put it on a volume (VESTIBULE_STATE_DIR), or set acme.ephemeral_ok = true",
-            );
-        }
-        None
-    }
 }
 
 /// Serves what the store has, where it is not served already, and gives it back. A damaged file is no certificate.
@@ -295,49 +281,7 @@ pub(super) fn serve_stored(store: &Store, cert: &ManagedCert) -> Option<ServedCe
     Some(stored)
 }
 
-/// When to order (the past where there is no certificate for all the names), and when to look again at the latest. Times are in seconds since the epoch.
-pub fn due(stored: Option<&ServedCert>, names: &[String], notes: &Notes) -> (i64, i64) {
-    let whole = stored.filter(|stored| names.iter().all(|name| covers(stored, name)));
-    let renew = whole.map_or(0, |stored| {
-        Validity { not_before: stored.facts.not_before, not_after: stored.facts.not_after }.renew_at(notes.renew_at)
-    });
-    let look = if stored.is_some() { notes.window_at } else { i64::MAX };
-    (renew.max(notes.retry_at), look)
-}
-
-fn covers(stored: &ServedCert, name: &str) -> bool {
-    stored.facts.names.dns.iter().any(|covered| covered == name)
-}
-
 fn identifier(stored: &ServedCert) -> Option<CertificateIdentifier<'static>> {
     let leaf = stored.key.cert.first()?;
     CertificateIdentifier::try_from(leaf).ok().map(CertificateIdentifier::into_owned)
-}
-
-/// The challenges in the order they are tried: what worked last time first; after each failure the next one leads.
-fn in_turn(configured: &[Challenge], notes: &Notes) -> Vec<Challenge> {
-    let mut order = configured.to_vec();
-    if let Some(worked) = notes.challenge.and_then(|worked| order.iter().position(|c| *c == worked)) {
-        order[..=worked].rotate_right(1);
-    }
-    let turn = usize::try_from(notes.failures).unwrap_or_default() % order.len().max(1);
-    order.rotate_left(turn);
-    order
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_worked_is_tried_first_and_after_a_failure_the_next_leads() {
-        use Challenge::{Dns01, Http01, TlsAlpn01};
-        let all = [TlsAlpn01, Http01, Dns01];
-        let notes = |failures, challenge| Notes { failures, challenge, ..Notes::default() };
-        assert_eq!(in_turn(&all, &notes(0, None)), all);
-        assert_eq!(in_turn(&all, &notes(0, Some(Dns01))), [Dns01, TlsAlpn01, Http01]);
-        assert_eq!(in_turn(&all, &notes(1, None)), [Http01, Dns01, TlsAlpn01]);
-        assert_eq!(in_turn(&all, &notes(4, Some(Http01))), [TlsAlpn01, Dns01, Http01]);
-        assert_eq!(in_turn(&[Http01], &notes(7, Some(Dns01))), [Http01]);
-    }
 }

@@ -7,6 +7,7 @@
 mod account;
 mod client;
 mod failure;
+mod forecast;
 mod hook;
 mod keeper;
 mod manager;
@@ -14,5 +15,5 @@ mod order;
 pub mod plan;
 pub mod store;
 
-pub use keeper::due;
+pub use forecast::{Forecast, Why, forecast};
 pub use manager::Manager;

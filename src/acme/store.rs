@@ -54,6 +54,11 @@ impl Store {
         &self.folder
     }
 
+    /// The file of a certificate: its key, then the chain.
+    pub fn path(&self, names: &[String]) -> PathBuf {
+        self.folder.join(format!("{}.pem", file_name(names)))
+    }
+
     /// Makes the folder, and writes and removes a file in it: better to know before an order than after.
     ///
     /// # Errors

@@ -139,9 +139,9 @@ enum Command {
     #[command(after_help = "Examples:\n  vestibule ca path\n  vestibule ca print > root.crt\n  \
         curl --cacert \"$(vestibule ca path)\" https://localhost/\n  eval \"$(vestibule ca env)\"")]
     Ca(ca::Arguments),
-    /// The certificates of a config: where they are from, how long they last, when they are renewed
-    #[command(after_help = "Examples:\n  vestibule cert list\n  vestibule cert show shop.example.com\n  \
-        vestibule cert show site.pem")]
+    /// Certificates: those of a config, what clients make of them, when they are renewed, and new ones as files
+    #[command(after_help = "Examples:\n  vestibule cert list\n  vestibule cert explain shop.example.com\n  \
+        vestibule cert new app.test '*.app.test'")]
     Cert(cert::Arguments),
     /// Cause and remedy of a why-code
     #[command(after_help = "Examples:\n  vestibule why upstream.refused\n  vestibule why limit.body\n  vestibule why")]

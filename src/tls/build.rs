@@ -9,7 +9,7 @@ use rustls::sign::CertifiedKey;
 
 use super::certs::{CertStore, Source};
 use super::client_auth::Policies;
-use super::dev_leaves::{DevAuthority, DevLeaves};
+use super::dev_leaves::DevAuthority;
 use super::load::{self, Loaded};
 use super::managed::Managed;
 use super::managed_hosts;
@@ -76,6 +76,7 @@ impl<'a> Builder<'a> {
             return loaded.clone();
         }
         let loaded = load::load(files, self.now, &mut self.problems);
+        self.store.files.extend(loaded.iter().map(|loaded| (files.clone(), loaded.key.clone())));
         self.loaded.insert(paths, loaded.clone());
         loaded
     }
@@ -216,12 +217,7 @@ impl<'a> Builder<'a> {
         if *host == HostPattern::Any || loaded.names.covers(host) {
             return;
         }
-        self.problems.push(
-            Diagnostic::warning("cert-name-mismatch", format!("certificate does not cover `{host}`"))
-                .at(&files.cert_origin)
-                .label(format!("it covers {}", loaded.names))
-                .note("it is served anyway; browsers will show ERR_CERT_COMMON_NAME_INVALID"),
-        );
+        self.problems.push(load::uncovered(host, &loaded.names).at(&files.cert_origin));
     }
 
     fn open_dev_ca(&mut self, authority: &DevAuthority) {
@@ -241,7 +237,8 @@ impl<'a> Builder<'a> {
                 HostPattern::Any => continue,
             };
             if !dev.ca.allows(name) {
-                self.problems.push(not_allowed(host, site, self.config, &dev));
+                let found = dev.ca.refusal(&host.to_string(), &self.config.dev_ca.extra_domains).at(&site.origin);
+                self.problems.push(found.label("its root is limited to local names, and clients enforce that"));
             }
         }
         self.store.dev_default = Some(self.default_names().into());
@@ -273,20 +270,4 @@ impl<'a> Builder<'a> {
         self.store.warnings = self.problems;
         Ok(self.store)
     }
-}
-
-fn not_allowed(host: &HostPattern, site: &Site, config: &Config, dev: &DevLeaves) -> Diagnostic {
-    let name = host.to_string();
-    let domain = name.trim_start_matches("*.");
-    let found = Diagnostic::error("dev-name-not-local", format!("the development CA may not vouch for `{host}`"))
-        .at(&site.origin)
-        .label("its root is limited to local names, and clients enforce that");
-    if config.dev_ca.extra_domains.iter().any(|extra| names::is_within(domain, extra)) && dev.ca.stored {
-        return found.note("dev_ca.extra_domains has the domain, but the root was made before it was added").help(
-            "remove root.crt and root.key from the development CA's folder, start again, and trust the new root",
-        );
-    }
-    found
-        .help(format!("widen it: extra_domains = [\"{domain}\"] under [dev_ca]"))
-        .help("or use a name under .localhost, .test, .internal or .home.arpa")
 }

@@ -10,8 +10,8 @@ use super::client_auth::{Policies, PolicyId};
 use super::dev_leaves::DevLeaves;
 use super::managed::{Challenges, ManagedCert};
 use super::names;
-use crate::config::UnknownHost;
 use crate::config::diagnostics::Diagnostic;
+use crate::config::{CertFiles, UnknownHost};
 
 /// Where the certificate of a host comes from.
 #[derive(Debug, Clone)]
@@ -51,15 +51,28 @@ pub struct CertStore {
     pub(super) challenges: Option<Arc<Challenges>>,
     /// What is asked of clients.
     pub(super) policies: Policies,
+    /// What was read from which files.
+    pub(super) files: Vec<(CertFiles, Arc<CertifiedKey>)>,
     pub(super) warnings: Vec<Diagnostic>,
 }
 
 /// The answer for one name, before a development leaf is made.
-enum Found<'a> {
+pub(super) enum Found<'a> {
     Key(&'a Arc<CertifiedKey>),
     Managed(&'a Arc<ManagedCert>),
     Leaf(&'a DevLeaves),
     Nothing,
+}
+
+/// What led to the answer for one name, the most specific first, as the router does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rule<'a> {
+    Exact,
+    /// The site `*.base`, the longest that fits.
+    WildcardSite(&'a str),
+    AnySite,
+    /// No site has the name.
+    NoSite,
 }
 
 /// Where the certificate of a host comes from, for a person.
@@ -192,29 +205,34 @@ impl CertStore {
         }
     }
 
-    /// The most specific first, as the router does: exact, longest wildcard site, `"*"`, then certificates of no site.
     fn find(&self, name: &str) -> Found<'_> {
+        self.find_by(name).1
+    }
+
+    /// Exact, longest wildcard site, `"*"`, then certificates of no site.
+    pub(super) fn find_by(&self, name: &str) -> (Rule<'_>, Found<'_>) {
         if let Some(source) = self.exact.get(name) {
-            return self.of_source(source, name, false);
+            return (Rule::Exact, self.of_source(source, name, false));
         }
-        if let Some(source) = self.wildcard_site(name) {
-            return self.of_source(source, name, false);
+        if let Some((base, source)) = self.wildcard_site(name) {
+            return (Rule::WildcardSite(base), self.of_source(source, name, false));
         }
         if let Some(source) = &self.any_site {
-            return self.of_source(source, name, true);
+            return (Rule::AnySite, self.of_source(source, name, true));
         }
         match self.covering(name).or(self.fallback(false)) {
-            Some(key) => Found::Key(key),
-            None => Found::Nothing,
+            Some(key) => (Rule::NoSite, Found::Key(key)),
+            None => (Rule::NoSite, Found::Nothing),
         }
     }
 
-    fn wildcard_site(&self, name: &str) -> Option<&Source> {
+    fn wildcard_site(&self, name: &str) -> Option<(&str, &Source)> {
         if self.wildcard_sites.is_empty() {
             return None;
         }
         let suffixes = std::iter::successors(names::split_label(name), |(_, rest)| names::split_label(rest));
-        suffixes.into_iter().find_map(|(_, base)| self.wildcard_sites.get(base))
+        let found = suffixes.into_iter().find_map(|(_, base)| self.wildcard_sites.get_key_value(base));
+        found.map(|(base, source)| (&**base, source))
     }
 
     fn of_source<'a>(&'a self, source: &'a Source, name: &str, any: bool) -> Found<'a> {
@@ -230,7 +248,7 @@ impl CertStore {
         }
     }
 
-    fn covering(&self, name: &str) -> Option<&Arc<CertifiedKey>> {
+    pub(super) fn covering(&self, name: &str) -> Option<&Arc<CertifiedKey>> {
         if self.wildcard_certs.is_empty() {
             return None;
         }

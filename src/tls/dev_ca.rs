@@ -120,6 +120,24 @@ impl DevCa {
         }
     }
 
+    /// What to say of a host that no leaf of this root is believed for. `extra_domains` are those of the config.
+    pub(super) fn refusal(&self, host: &str, extra_domains: &[String]) -> Diagnostic {
+        let domain = host.trim_start_matches("*.");
+        let message = format!("the development CA may not vouch for `{host}`");
+        let found = Diagnostic::error("dev-name-not-local", message);
+        if names::parse_ip(domain).is_some() {
+            return found.help("its root is for loopback, link-local and private addresses: use a host name instead");
+        }
+        if extra_domains.iter().any(|extra| names::is_within(domain, extra)) && self.stored {
+            return found.note("dev_ca.extra_domains has the domain, but the root was made before it was added").help(
+                "remove root.crt and root.key from the development CA's folder, start again, and trust the new root",
+            );
+        }
+        found
+            .help(format!("widen it: extra_domains = [\"{domain}\"] under [dev_ca]"))
+            .help("or use a name under .localhost, .test, .internal or .home.arpa")
+    }
+
     /// The root certificate.
     pub fn root(&self) -> &CertificateDer<'static> {
         &self.root
@@ -134,6 +152,7 @@ impl DevCa {
         sans: Vec<SanType>,
         key: &KeyPair,
         lifetime: std::time::Duration,
+        usages: &[ExtendedKeyUsagePurpose],
     ) -> Result<(CertificateDer<'static>, OffsetDateTime), String> {
         let now = OffsetDateTime::now_utc();
         let lifetime = time::Duration::try_from(lifetime).unwrap_or(time::Duration::MAX);
@@ -146,7 +165,7 @@ impl DevCa {
         params.not_after = not_after;
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.extended_key_usages = usages.to_vec();
         params.use_authority_key_identifier_extension = true;
         let cert = params.signed_by(key, &self.issuer).map_err(|error| error.to_string())?;
         Ok((cert.der().clone(), not_after))
@@ -163,8 +182,16 @@ pub fn root_path(settings: &config::DevCa) -> Option<PathBuf> {
 /// # Errors
 /// One diagnostic where the root cannot be used, or has no folder: a root that ends with this process helps nobody.
 pub fn root_pem(settings: &config::DevCa) -> Result<String, Box<Diagnostic>> {
+    stored(settings).map(|ca| ca.root_pem)
+}
+
+/// The root of its folder; made and stored where it is missing.
+///
+/// # Errors
+/// As [`root_pem`].
+pub(super) fn stored(settings: &config::DevCa) -> Result<DevCa, Box<Diagnostic>> {
     match DevCa::open(settings, Access::CreateIfMissing)? {
-        (ca, None) => Ok(ca.root_pem),
+        (ca, None) => Ok(ca),
         (_, Some(mut warning)) => {
             warning.severity = config::diagnostics::Severity::Error;
             warning.message = "the development CA cannot be stored".into();

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use rcgen::{KeyPair, SanType};
+use rcgen::{ExtendedKeyUsagePurpose, KeyPair, SanType};
 use rustls::crypto::aws_lc_rs::sign::any_ecdsa_type;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::{CertifiedKey, SigningKey};
@@ -110,13 +110,14 @@ impl DevLeaves {
 
     fn make(&self, names: &str, now: OffsetDateTime) -> Option<Leaf> {
         let sans = names.split(',').map(san).collect::<Option<Vec<_>>>()?;
-        let (cert, not_after) = match self.ca.leaf(sans, &self.key, self.lifetime) {
-            Ok(made) => made,
-            Err(error) => {
-                tracing::error!(names, error, "no development certificate could be made");
-                return None;
-            }
-        };
+        let (cert, not_after) =
+            match self.ca.leaf(sans, &self.key, self.lifetime, &[ExtendedKeyUsagePurpose::ServerAuth]) {
+                Ok(made) => made,
+                Err(error) => {
+                    tracing::error!(names, error, "no development certificate could be made");
+                    return None;
+                }
+            };
         // The root is not sent: a client that trusts it has it.
         let key = Arc::new(CertifiedKey::new(vec![cert], self.signing.clone()));
         Some(Leaf { key, renew_at: now + (not_after - now) * 2 / 3 })

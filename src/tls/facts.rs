@@ -4,6 +4,8 @@ use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
+use x509_parser::certificate::X509Certificate;
+
 use super::CertNames;
 
 /// The facts of a leaf.
@@ -26,18 +28,18 @@ impl CertFacts {
     /// It does not decode.
     pub fn of(der: &CertificateDer<'_>) -> Result<CertFacts, String> {
         let (_, cert) = x509_parser::parse_x509_certificate(der).map_err(|_| "the certificate does not decode")?;
-        let issuer = cert.issuer();
-        let issuer = issuer.iter_common_name().chain(issuer.iter_organization()).next();
-        // A name of the file goes to a terminal: no control characters.
-        let issuer = issuer.and_then(|name| name.as_str().ok()).unwrap_or("unnamed");
+        Ok(CertFacts::of_parsed(&cert))
+    }
+
+    pub(super) fn of_parsed(cert: &X509Certificate<'_>) -> CertFacts {
         let validity = cert.validity();
-        Ok(CertFacts {
-            names: CertNames::of(&cert),
-            issuer: issuer.chars().filter(|c| !c.is_control()).collect(),
+        CertFacts {
+            names: CertNames::of(cert),
+            issuer: issuer_of(cert),
             not_before: validity.not_before.timestamp(),
             not_after: validity.not_after.timestamp(),
-            fingerprint: sha256(der),
-        })
+            fingerprint: sha256(cert.as_raw()),
+        }
     }
 
     /// The certificates of a PEM text, in its order.
@@ -50,6 +52,15 @@ impl CertFacts {
             .collect::<Result<_, _>>()?;
         if all.is_empty() { Err("there is no certificate".into()) } else { Ok(all) }
     }
+}
+
+/// Common name or organisation of the issuer.
+pub(super) fn issuer_of(cert: &X509Certificate<'_>) -> String {
+    let issuer = cert.issuer();
+    let issuer = issuer.iter_common_name().chain(issuer.iter_organization()).next();
+    // A name of the file goes to a terminal: no control characters.
+    let issuer = issuer.and_then(|name| name.as_str().ok()).unwrap_or("unnamed");
+    issuer.chars().filter(|c| !c.is_control()).collect()
 }
 
 pub(super) fn sha256(bytes: &[u8]) -> String {

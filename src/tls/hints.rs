@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 
+use x509_parser::certificate::X509Certificate;
+
 use super::names::CertNames;
 use super::pem::{self, PemFile};
 use crate::config::CertFiles;
@@ -26,13 +28,27 @@ pub(super) fn likely_key(missing: &Path) -> Option<String> {
 
 /// Names the key file beside the certificate or beside the wrong key that belongs to the certificate.
 pub(super) fn matching_key(files: &CertFiles, spki: &[u8]) -> Option<String> {
-    let folders = [folder(&files.key), folder(&files.cert)];
+    let path = key_of(&[&files.key, &files.cert], spki)?;
+    Some(format!("{} is the matching key", path.display()))
+}
+
+/// The file beside one of these that holds the private key of a public one.
+pub(super) fn key_of(beside: &[&Path], spki: &[u8]) -> Option<PathBuf> {
     let belongs = |file: &PemFile| {
         let key = file.key.as_ref().and_then(|der| any_supported_type(der).ok());
         key.is_some_and(|key| key.public_key().is_some_and(|public| public.as_ref() == spki))
     };
-    let (path, _) = folders.into_iter().flat_map(readable).find(|(_, file)| belongs(file))?;
-    Some(format!("{} is the matching key", path.display()))
+    let mut all = beside.iter().flat_map(|path| readable(folder(path)));
+    all.find(|(_, file)| belongs(file)).map(|(path, _)| path)
+}
+
+/// The file beside this one with a certificate for which `wanted` holds, and whether that one is self-signed.
+pub(super) fn issuer_beside(path: &Path, wanted: impl Fn(&X509Certificate<'_>) -> bool) -> Option<(PathBuf, bool)> {
+    readable(folder(path)).find_map(|(found, file)| {
+        let parsed = file.certs.iter().filter_map(|der| x509_parser::parse_x509_certificate(der).ok());
+        let (_, issuer) = parsed.into_iter().find(|(_, cert)| wanted(cert))?;
+        Some((found, issuer.subject().as_raw() == issuer.issuer().as_raw()))
+    })
 }
 
 fn most_similar(missing: &Path, wanted: impl Fn(&PemFile) -> bool) -> Option<(PathBuf, PemFile)> {

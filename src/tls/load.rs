@@ -7,6 +7,7 @@ use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SigningKey};
 use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
@@ -14,7 +15,7 @@ use super::hints;
 use super::names::CertNames;
 use super::pem::{self, PemFile, ReadError, Shape};
 use crate::config::diagnostics::Diagnostic;
-use crate::config::{CertFiles, Origin};
+use crate::config::{CertFiles, HostPattern, Origin};
 
 /// A chain that can be served: the leaf first, its key checked against it.
 #[derive(Debug, Clone)]
@@ -59,10 +60,10 @@ fn swapped(cert: &PemFile, key: &PemFile) -> bool {
 }
 
 /// One of the two files, with the words that name it.
-struct Part<'a> {
-    path: &'a Path,
-    origin: &'a Origin,
-    key: bool,
+pub(super) struct Part<'a> {
+    pub path: &'a Path,
+    pub origin: &'a Origin,
+    pub key: bool,
 }
 
 impl Part<'_> {
@@ -79,7 +80,7 @@ impl Part<'_> {
         Diagnostic::error(code, message).at(self.origin).label(label)
     }
 
-    fn read(&self, out: &mut Vec<Diagnostic>) -> Option<PemFile> {
+    pub(super) fn read(&self, out: &mut Vec<Diagnostic>) -> Option<PemFile> {
         let error = match pem::read(self.path) {
             Ok(file) => return Some(file),
             Err(error) => error,
@@ -122,7 +123,11 @@ impl Part<'_> {
         None
     }
 
-    fn certificates(&self, file: PemFile, out: &mut Vec<Diagnostic>) -> Option<Vec<CertificateDer<'static>>> {
+    pub(super) fn certificates(
+        &self,
+        file: PemFile,
+        out: &mut Vec<Diagnostic>,
+    ) -> Option<Vec<CertificateDer<'static>>> {
         // A chain that breaks off is a file still being written: never served in part.
         if file.certs.is_empty() || matches!(file.shape, Shape::Damaged(_)) {
             out.push(self.not_pem(&file));
@@ -131,7 +136,7 @@ impl Part<'_> {
         Some(file.certs)
     }
 
-    fn private_key(&self, file: PemFile, out: &mut Vec<Diagnostic>) -> Option<Arc<dyn SigningKey>> {
+    pub(super) fn private_key(&self, file: PemFile, out: &mut Vec<Diagnostic>) -> Option<Arc<dyn SigningKey>> {
         let Some(der) = &file.key else {
             out.push(self.not_pem(&file));
             return None;
@@ -203,11 +208,8 @@ impl Part<'_> {
     }
 
     /// Whoever reads the key can be this server.
-    #[cfg(unix)]
     fn warn_readable(&self, out: &mut Vec<Diagnostic>) {
-        use std::os::unix::fs::PermissionsExt;
-        let Ok(meta) = std::fs::metadata(self.path) else { return };
-        let mode = meta.permissions().mode() & 0o777;
+        let Some(mode) = mode(self.path) else { return };
         if mode & 0o044 == 0 {
             return;
         }
@@ -220,9 +222,18 @@ impl Part<'_> {
                 .help(format!("chmod 600 {path}")),
         );
     }
+}
 
-    #[cfg(not(unix))]
-    fn warn_readable(&self, _out: &mut Vec<Diagnostic>) {}
+/// The permission bits of a file, where the system has them.
+#[cfg(unix)]
+pub(super) fn mode(path: &Path) -> Option<u32> {
+    use std::os::unix::fs::PermissionsExt;
+    Some(std::fs::metadata(path).ok()?.permissions().mode() & 0o777)
+}
+
+#[cfg(not(unix))]
+pub(super) fn mode(_path: &Path) -> Option<u32> {
+    None
 }
 
 /// `shop.pem` beside `shop.der`.
@@ -252,11 +263,7 @@ fn pair(
         match x509_parser::parse_x509_certificate(der) {
             Ok((_, cert)) => parsed.push(cert),
             Err(_) => {
-                out.push(
-                    Diagnostic::error("not-pem", format!("`{}` holds a damaged certificate", files.cert.display()))
-                        .at(&files.cert_origin)
-                        .label(format!("certificate {} of this file does not decode", parsed.len() + 1)),
-                );
+                out.push(damaged(files, parsed.len() + 1));
                 return None;
             }
         }
@@ -275,8 +282,15 @@ fn pair(
     Some(Loaded { key: Arc::new(CertifiedKey::new(chain, key)), names })
 }
 
+/// The certificate with this number, from 1, is none.
+pub(super) fn damaged(files: &CertFiles, number: usize) -> Diagnostic {
+    Diagnostic::error("not-pem", format!("`{}` holds a damaged certificate", files.cert.display()))
+        .at(&files.cert_origin)
+        .label(format!("certificate {number} of this file does not decode"))
+}
+
 /// The leaf, then each certificate's issuer, then what is left in file order (cross-signed ones). Doubles are dropped.
-fn in_order(certs: &[X509Certificate<'_>], leaf: usize) -> Vec<usize> {
+pub(super) fn in_order(certs: &[X509Certificate<'_>], leaf: usize) -> Vec<usize> {
     let mut order = vec![leaf];
     let double = |order: &[usize], i: usize| order.iter().any(|&o| certs[o].as_raw() == certs[i].as_raw());
     let mut last = leaf;
@@ -294,7 +308,7 @@ fn in_order(certs: &[X509Certificate<'_>], leaf: usize) -> Vec<usize> {
     order
 }
 
-fn mismatch(files: &CertFiles, certs: &[X509Certificate<'_>], spki: &[u8]) -> Diagnostic {
+pub(super) fn mismatch(files: &CertFiles, certs: &[X509Certificate<'_>], spki: &[u8]) -> Diagnostic {
     let found = Diagnostic::error("key-mismatch", "this private key does not belong to this certificate")
         .at(&files.key_origin)
         .label(format!("its public key is {}", describe(spki)))
@@ -307,20 +321,24 @@ fn mismatch(files: &CertFiles, certs: &[X509Certificate<'_>], spki: &[u8]) -> Di
 
 /// "ECDSA P-256, ends in 3f9a81bc" of a SubjectPublicKeyInfo.
 fn describe(spki: &[u8]) -> String {
-    use x509_parser::prelude::FromDer;
     let Ok((_, info)) = SubjectPublicKeyInfo::from_der(spki) else { return "of an unknown kind".into() };
-    let kind = match info.parsed() {
+    let bytes = &info.subject_public_key.data;
+    let tail: String = bytes[bytes.len().saturating_sub(4)..].iter().map(|b| format!("{b:02x}")).collect();
+    format!("{}, ends in {tail}", key_kind(spki))
+}
+
+/// "ECDSA P-256" of a SubjectPublicKeyInfo.
+pub(super) fn key_kind(spki: &[u8]) -> String {
+    let Ok((_, info)) = SubjectPublicKeyInfo::from_der(spki) else { return "of an unknown kind".into() };
+    match info.parsed() {
         Ok(PublicKey::RSA(rsa)) => format!("RSA {}", rsa.key_size()),
         Ok(PublicKey::EC(point)) => format!("ECDSA P-{}", if point.key_size() == 528 { 521 } else { point.key_size() }),
         _ => "Ed25519 or another kind".into(),
-    };
-    let bytes = &info.subject_public_key.data;
-    let tail: String = bytes[bytes.len().saturating_sub(4)..].iter().map(|b| format!("{b:02x}")).collect();
-    format!("{kind}, ends in {tail}")
+    }
 }
 
 /// An expired certificate is served all the same: a browser's own words are worth more than a proxy that is down.
-fn warn_dates(files: &CertFiles, leaf: &X509Certificate<'_>, now: i64, out: &mut Vec<Diagnostic>) {
+pub(super) fn warn_dates(files: &CertFiles, leaf: &X509Certificate<'_>, now: i64, out: &mut Vec<Diagnostic>) {
     const DAY: i64 = 86_400;
     let (from, to) = (leaf.validity().not_before.timestamp(), leaf.validity().not_after.timestamp());
     let (code, message) = if now > to {
@@ -338,6 +356,13 @@ fn warn_dates(files: &CertFiles, leaf: &X509Certificate<'_>, now: i64, out: &mut
             .note("it is served anyway; browsers will show ERR_CERT_DATE_INVALID")
             .help("renew it"),
     );
+}
+
+/// A certificate that is served for a host it is not for.
+pub(super) fn uncovered(host: &HostPattern, names: &CertNames) -> Diagnostic {
+    Diagnostic::warning("cert-name-mismatch", format!("certificate does not cover `{host}`"))
+        .label(format!("it covers {names}"))
+        .note("it is served anyway; browsers will show ERR_CERT_COMMON_NAME_INVALID")
 }
 
 /// RFC 3339.

@@ -7,14 +7,17 @@
 mod accept;
 mod build;
 mod certs;
+mod choice;
 mod client;
 mod client_auth;
 mod client_cert;
 mod dev_ca;
 mod dev_leaves;
+mod examine;
 mod facts;
 mod handshake_error;
 mod hints;
+mod issue;
 mod load;
 mod managed;
 mod managed_hosts;
@@ -40,15 +43,20 @@ use client_auth::Policy;
 
 pub use accept::{Acceptor, TlsFacts};
 pub use certs::{CertStore, Provenance};
+pub use choice::Choice;
 pub use client::{ClientTls, Connector, Roots, is_alert, server_name};
 pub use client_auth::PolicyId;
 pub use client_cert::ClientCert;
 pub use dev_ca::{Access, DevCa, root_path, root_pem};
 pub use dev_leaves::DevAuthority;
+pub use examine::{Examined, Link, RootList, Signed, Subject, examine};
 pub use facts::CertFacts;
 pub use handshake_error::HandshakeError;
+pub use issue::{Issued, issue};
 pub use managed::{Challenges, Live, Managed, ManagedCert, ServedCert};
+
 pub use names::{CertNames, dns_matches, is_local, normalize};
+pub use pem::certificate as certificate_pem;
 
 /// AEAD suites with forward secrecy only, in our order: AES-128 with SHA-256 first. A full handshake costs a quarter less
 /// with it than with AES-256 and SHA-384, which OpenSSL's clients name first (94 against 125 microseconds, measured).

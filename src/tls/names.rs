@@ -40,6 +40,16 @@ impl CertNames {
         names
     }
 
+    /// There is none.
+    pub fn is_empty(&self) -> bool {
+        self.dns.is_empty() && self.ips.is_empty()
+    }
+
+    /// Every one as a text, names before addresses.
+    pub fn texts(&self) -> Vec<String> {
+        self.dns.iter().cloned().chain(self.ips.iter().map(IpAddr::to_string)).collect()
+    }
+
     /// True where every name of the pattern that one certificate can cover is covered: an exact host, or `*.base`
     /// itself. No certificate covers `"*"`.
     pub fn covers(&self, host: &HostPattern) -> bool {

@@ -68,14 +68,57 @@ pub fn write(dir: &Path, name: &str, text: &str) -> io::Result<()> {
     sync_folder(dir)
 }
 
-#[cfg(unix)]
+/// Writes a file whole or not at all. One that is there stays, unless it is to be replaced. `mode` is that of the new
+/// file, less what the process's umask takes away.
+///
+/// # Errors
+/// The folder cannot be written, or `AlreadyExists`.
+pub fn publish(path: &Path, text: &str, mode: u32, replace: bool) -> io::Result<()> {
+    let (dir, name) = match (path.parent(), path.file_name()) {
+        (Some(dir), Some(name)) if dir != Path::new("") => (dir, name),
+        (_, Some(name)) => (Path::new("."), name),
+        _ => return Err(io::Error::from(io::ErrorKind::InvalidFilename)),
+    };
+    if !replace && path.symlink_metadata().is_ok() {
+        return Err(io::Error::from(io::ErrorKind::AlreadyExists));
+    }
+    let temporary = dir.join(format!(".{}.{:016x}", name.to_string_lossy(), fastrand::u64(..)));
+    let mut file = with_mode(OpenOptions::new().write(true).create_new(true), mode).open(&temporary)?;
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    let placed = written.and_then(|()| place(&temporary, path, replace));
+    if placed.is_err() {
+        // The first error is the one to tell.
+        let _ = fs::remove_file(&temporary);
+    }
+    placed?;
+    sync_folder(dir)
+}
+
+/// Gives a written file its name. A link fails where the name is taken in the meantime; file systems without links only
+/// have the look before.
+fn place(temporary: &Path, path: &Path, replace: bool) -> io::Result<()> {
+    if !replace {
+        match fs::hard_link(temporary, path) {
+            Ok(()) => return fs::remove_file(temporary),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(error),
+            Err(_) => {}
+        }
+    }
+    fs::rename(temporary, path)
+}
+
 fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    with_mode(options, 0o600)
+}
+
+#[cfg(unix)]
+fn with_mode(options: &mut OpenOptions, mode: u32) -> &mut OpenOptions {
     use std::os::unix::fs::OpenOptionsExt;
-    options.mode(0o600)
+    options.mode(mode)
 }
 
 #[cfg(not(unix))]
-fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+fn with_mode(options: &mut OpenOptions, _mode: u32) -> &mut OpenOptions {
     options
 }
 
@@ -108,5 +151,20 @@ mod tests {
         }
         assert_eq!(folder_of("ca", |_| None), None);
         assert_eq!(folder_of("ca", |_| Some("relative".into())), None);
+    }
+    #[test]
+    #[cfg(unix)]
+    fn a_published_file_has_its_mode_and_one_that_is_there_stays_unless_it_is_to_be_replaced() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("site-key.pem");
+        publish(&path, "first", 0o600, false).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(publish(&path, "second", 0o600, false).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(place(&path, &path, false).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "first");
+        publish(&path, "third", 0o600, true).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "third");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
     }
 }

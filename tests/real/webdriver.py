@@ -68,16 +68,17 @@ class Session:
 class Browser(Session):
     """One that trusts the development root `ca`. `home` is an empty folder: profile and trust store lie there."""
 
-    def __init__(self, ca, home):
+    def __init__(self, ca, home, *arguments):
         store = home / ".pki/nssdb"
         store.mkdir(parents=True)
-        for arguments in (["-N", "--empty-password"], ["-A", "-t", "C,,", "-n", "development root", "-i", ca]):
-            run = support.command(["certutil", "-d", f"sql:{store}", *arguments])
+        for words in (["-N", "--empty-password"], ["-A", "-t", "C,,", "-n", "development root", "-i", ca]):
+            run = support.command(["certutil", "-d", f"sql:{store}", *words])
             if run.returncode != 0:
                 raise AssertionError(f"certutil: {run.stdout}{run.stderr}")
         super().__init__(
             home,
             f"--user-data-dir={home}/profile",
+            *arguments,
             environment={"XDG_CONFIG_HOME": str(home), "XDG_CACHE_HOME": str(home)},
             capabilities={"goog:loggingPrefs": {"browser": "ALL"}},
         )

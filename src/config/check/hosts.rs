@@ -8,6 +8,16 @@ use crate::config::HostPattern;
 use crate::config::diagnostics::{Checked, Diagnostic};
 use crate::config::value::quote;
 
+impl HostPattern {
+    /// Reads a host as a config or a command line names it: a DNS name, `*.example.com`, `*`, or an IP address.
+    ///
+    /// # Errors
+    /// One diagnostic: what stands in the way, and what to write.
+    pub fn parse(text: &str) -> Result<HostPattern, Box<Diagnostic>> {
+        pattern(text)
+    }
+}
+
 /// Reads the host of a site: exact, `*.wildcard`, `*`, or an IP address (kept without brackets, in canonical form).
 pub(super) fn pattern(text: &str) -> Checked<HostPattern> {
     if text == "*" {

@@ -24,7 +24,7 @@ fn verify(folder: &Folder, ca: &DevCa, name: &str) -> (bool, String) {
         Ok(ip) => SanType::IpAddress(ip),
         Err(_) => SanType::DnsName(name.try_into().unwrap()),
     };
-    let (leaf, _) = ca.leaf(vec![san], &key, std::time::Duration::from_secs(86_400)).unwrap();
+    let (leaf, _) = ca.leaf(vec![san], &key, std::time::Duration::from_secs(86_400), &[]).unwrap();
     fs::write(folder.path("leaf.der"), &leaf).unwrap();
     openssl_in(folder, &["x509", "-inform", "DER", "-in", "@leaf.der", "-out", "@leaf.pem"]);
     let (root, leaf) = (folder.path("ca/root.crt"), folder.path("leaf.pem"));
@@ -224,7 +224,7 @@ fn a_lifetime_beyond_all_calendars_ends_with_the_root() {
     let folder = Folder::new();
     let settings = config::DevCa { leaf_lifetime: std::time::Duration::MAX, ..dev_ca(folder.0.path()) };
     let ca = open(&settings);
-    let (leaf, _) = ca.leaf(vec![], &KeyPair::generate().unwrap(), settings.leaf_lifetime).unwrap();
+    let (leaf, _) = ca.leaf(vec![], &KeyPair::generate().unwrap(), settings.leaf_lifetime, &[]).unwrap();
     let end = |der: &[u8]| x509_parser::parse_x509_certificate(der).unwrap().1.validity().not_after.timestamp();
     assert_eq!(end(&leaf), end(ca.root()));
 }

@@ -1,8 +1,9 @@
 //! Tests of the whole room: files made per run, real sockets, the `openssl` command as the other side.
 
 mod dev;
+mod examine;
 mod files;
 mod handshake;
 mod managed;
 mod store;
-mod support;
+pub(super) mod support;
