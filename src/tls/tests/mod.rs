@@ -6,3 +6,4 @@ mod handshake;
 mod managed;
 mod store;
 mod support;
+mod unusable;
