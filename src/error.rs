@@ -40,6 +40,7 @@ pub enum Why {
     LimitRate,
     TlsSniMismatch,
     TlsClientCert,
+    TlsUnusableCertificate,
     TlsPlainHttp,
     ProxyHeaderMissing,
     ProxyHeaderMalformed,
@@ -147,6 +148,8 @@ table! {
         "The Host is served with another certificate than the one of this connection, or asks clients for another one." "Open a new connection for this host (RFC 9110 section 15.5.20).";
     TlsClientCert "tls.client_cert" 403 Client "http_request_denied"
         "The site wants a client certificate, and this connection can show none." "Use https:// with a certificate that a root of tls.client_auth.ca has signed.";
+    TlsUnusableCertificate "tls.unusable_certificate" 503 Proxy "proxy_configuration_error"
+        "The site's certificate cannot be used, and without it there is no https to go to." "The proxy's log and `vestibule status` name the file and the remedy; it is served as soon as the file is mended.";
     TlsPlainHttp "tls.plain_http" 400 Client "http_request_error"
         "Plain HTTP was sent to the TLS port: use https:// with it." "Correct the address, or send plain HTTP to the port of listeners.http.";
     ProxyHeaderMissing "proxy_protocol.missing" 400 Client "http_request_error"

@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 
 pub use self::terms::Terms;
 use crate::config::diagnostics::{Diagnostic, Severity};
-use crate::config::{ClientAuthMode, Config, SiteTls, Upstream};
+use crate::config::{ClientAuthMode, Config, HostPattern, PlainMode, Site, SiteTls, Upstream};
 use crate::filter::ca_download::CaDownload;
 use crate::filter::door::HttpsDoor;
 use crate::filter::error_pages::{Fallback, Pages};
@@ -74,8 +74,26 @@ impl Snapshot {
         bound: Option<u16>,
         builtin: Option<SocketAddr>,
     ) -> Result<Snapshot, Vec<Diagnostic>> {
+        let snapshot = Snapshot::open(config, dev, managed, bound, builtin, None)?;
+        let errors = snapshot.certs.as_ref().map_or(&[][..], |certs| certs.errors());
+        if errors.is_empty() { Ok(snapshot) } else { Err(snapshot.problems()) }
+    }
+
+    /// The same, but files of certificates that cannot be used cost no more than the hosts they are for, as
+    /// [`CertStore::open`] says.
+    ///
+    /// # Errors
+    /// Every problem, where at least one is another than that.
+    pub fn open(
+        config: Config,
+        dev: &DevAuthority,
+        managed: &Managed,
+        bound: Option<u16>,
+        builtin: Option<SocketAddr>,
+        last: Option<&CertStore>,
+    ) -> Result<Snapshot, Vec<Diagnostic>> {
         let has_https = config.listeners.iter().any(|listener| listener.tls);
-        let (certs, mut problems) = match has_https.then(|| CertStore::build(&config, dev, managed)).transpose() {
+        let (certs, mut problems) = match has_https.then(|| CertStore::open(&config, dev, managed, last)).transpose() {
             Ok(certs) => (certs.map(Arc::new), Vec::new()),
             Err(problems) => (None, problems),
         };
@@ -94,10 +112,37 @@ impl Snapshot {
             }
         }
         if problems.iter().any(|problem| problem.severity == Severity::Error) {
+            problems.extend(snapshot.problems());
             return Err(problems);
         }
         snapshot.warnings = problems;
         Ok(snapshot)
+    }
+
+    /// What is wrong with files, and served or isolated all the same.
+    pub fn problems(&self) -> Vec<Diagnostic> {
+        let certs = self.certs.iter().flat_map(|certs| certs.errors().iter().chain(certs.warnings()));
+        certs.chain(&self.warnings).cloned().collect()
+    }
+
+    /// Why a site is refused by the TLS doors: the files of its certificate, or of its clients' authorities, cannot be used.
+    pub fn unusable(&self, site: &Site) -> Option<Arc<str>> {
+        let certs = self.certs.as_ref().filter(|_| site.tls != SiteTls::Off)?;
+        let hosts = std::iter::once(&site.host).chain(&site.aliases);
+        hosts.into_iter().find_map(|host| certs.unusable(&host.to_string()))
+    }
+
+    /// No door has anything to serve: every site is to be served with files that cannot be used.
+    pub fn serves_nothing(&self) -> bool {
+        let plain = self.config.listeners.iter().any(|listener| !listener.tls);
+        let has_content = |site: &Site| plain && matches!(site.http, PlainMode::Serve | PlainMode::Upgrade);
+        let is_refused =
+            |host: &HostPattern| self.certs.as_ref().is_some_and(|certs| certs.unusable(&host.to_string()).is_some());
+        self.config.sites.iter().all(|site| {
+            site.tls != SiteTls::Off
+                && !has_content(site)
+                && std::iter::once(&site.host).chain(&site.aliases).all(is_refused)
+        })
     }
 
     /// The same around certificates that are open already, or that could not be opened: routing needs none. Beside it

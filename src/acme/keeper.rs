@@ -20,6 +20,8 @@ use crate::tls::{Challenges, ManagedCert, ServedCert};
 const LONGEST_SLEEP: Duration = Duration::from_secs(600);
 /// How soon another process that holds the lock is looked at again.
 const LOCKED: Duration = Duration::from_secs(2);
+/// How soon a certificate is looked at again whose order waits for a file.
+const HELD: Duration = Duration::from_secs(1);
 /// How soon a server without a window is asked for one again (RFC 9773 section 4.3.3), in seconds.
 const NO_WINDOW: i64 = 6 * 3600;
 /// How soon a certificate is renewed at the earliest that the server wants renewed from the beginning, in seconds.
@@ -93,6 +95,10 @@ impl Keeper {
                 )),
             }
             return seconds(due.min(look.max(now + 1)) - now).max(Duration::from_millis(200));
+        }
+        if stored.is_none() && self.cert.is_held() {
+            self.cert.say("it is not ordered: a file of tls.certificates cannot be used, and may be for it");
+            return HELD;
         }
         if let Some(why) = forbidden(&self.common.settings, &self.common.store) {
             self.cert.say(why);

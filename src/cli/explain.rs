@@ -48,8 +48,12 @@ pub(super) fn main(arguments: &Arguments, color: bool) -> anyhow::Result<ExitCod
         Ok(loaded) => loaded,
         Err(problems) => return Ok(report::problems(&problems, color)),
     };
-    let certs = match CertStore::build(&config, &DevAuthority::new(Access::ReadOnly), &Managed::default()) {
-        Ok(certs) => Some(certs.into()),
+    let certs = match CertStore::open(&config, &DevAuthority::new(Access::ReadOnly), &Managed::default(), None) {
+        // As a start would: what cannot be used is refused, and the rest is served.
+        Ok(certs) => {
+            eprint!("{}", config::render_diagnostics(certs.errors(), &sources, color));
+            Some(certs.into())
+        }
         // Routing can be explained all the same.
         Err(problems) => {
             eprint!("{}", config::render_diagnostics(&problems, &sources, color));

@@ -150,6 +150,10 @@ fn table(status: &Value) -> String {
         let (host, days) = (word(&cert["host"]), cert["days_left"].to_string());
         out += &format!("{host:<31} {days:<10} {:<5} {}\n", word(&cert["from"]), word(&cert["issuer"]));
     }
+    for site in list("unusable") {
+        out += &format!("\nrefused: {}, {}\n", word(&site["site"]), word(&site["why"]));
+    }
+    out += &errors(status);
     for cert in list("acme") {
         let names: Vec<String> = cert["names"].as_array().into_iter().flatten().map(word).collect();
         out += &format!("\ncertificate of {}: {}\n", names.join(", "), word(&cert["state"]));
@@ -157,6 +161,26 @@ fn table(status: &Value) -> String {
     out += &format!("\n{} sites\n", list("sites").count());
     for site in list("sites").take(20) {
         out += &format!("{}\n", word(&site["host"]));
+    }
+    out
+}
+
+/// What is wrong with certificate files, one line each with the remedies below.
+fn errors(status: &Value) -> String {
+    let mut out = String::new();
+    let texts = |value: &Value| -> Vec<String> {
+        value.as_array().into_iter().flatten().filter_map(|text| text.as_str().map(str::to_owned)).collect()
+    };
+    for error in status["certificate_errors"].as_array().into_iter().flatten() {
+        let text = |key: &str| error[key].as_str().unwrap_or_default();
+        out += &format!("\nerror[{}]: {}\n", text("code"), text("message"));
+        if error["file"].is_string() {
+            out += &format!("  {}:{}: {}\n", text("file"), error["line"], text("label"));
+        }
+        out += &texts(&error["notes"]).iter().map(|note| format!("  note: {note}\n")).collect::<String>();
+        for help in texts(&error["help"]) {
+            out += &format!("  help: {help}\n");
+        }
     }
     out
 }
@@ -180,6 +204,10 @@ mod tests {
             "version": "1", "pid": 7, "running_seconds": 7322, "generation": 2,
             "last_reload": { "at": "now", "error": "error[x]: y\n" }, "connections": 1, "panics": 2, "worker_restarts": 0,
             "connections_by_protocol": { "http/1.1": 1, "h2": 0, "tunnel": 0 }, "trial": { "back_to": 1, "seconds": 9 },
+            "unusable": [{ "site": "b.example", "why": "not-pem: `b.pem` is empty (t.toml:3:9)" }],
+            "certificate_errors": [{
+                "code": "not-pem", "message": "`b.pem` is empty", "file": "t.toml", "line": 3, "label": "here", "help": ["x"],
+            }],
             "certificates": [{ "host": "a.example", "days_left": 12, "from": "file", "issuer": "us" }],
             "responses": { "2xx": 1, "3xx": 0, "4xx": 0, "5xx": 0 }, "workers": [null], "listeners": [], "sites": [],
             "upstreams": [{ "name": "a", "servers": [{ "address": "b", "in_flight": 1, "idle": 2, "health": "ejected" }] }],
@@ -194,6 +222,8 @@ mod tests {
             "1 comes back in 9 s",
             "(1 HTTP/1.1, 0 HTTP/2, 0 tunnels)",
             "a.example                       12         file  us",
+            "refused: b.example, not-pem: `b.pem` is empty (t.toml:3:9)\n",
+            "error[not-pem]: `b.pem` is empty\n  t.toml:3: here\n  help: x\n",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }

@@ -82,6 +82,13 @@ impl Diagnostic {
         self
     }
 
+    /// Code, message and place in one line.
+    pub fn line(&self) -> String {
+        let place = self.origin.as_ref().filter(|origin| origin.line > 0);
+        let place = place.map_or_else(String::new, |origin| format!(" ({origin})"));
+        format!("{}: {}{place}", self.code, self.message)
+    }
+
     pub fn boxed(self) -> Box<Self> {
         Box::new(self)
     }

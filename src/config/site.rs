@@ -71,7 +71,7 @@ pub struct ClientAuth {
 }
 
 /// Whether a client may come without a certificate. One that it shows is verified in both modes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ClientAuthMode {
     Request,
     Require,

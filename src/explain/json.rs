@@ -17,6 +17,7 @@ pub fn json(explanation: &Explanation) -> Value {
         },
         "listener": place(&explanation.listener),
         "certificate": explanation.certificate.as_ref().map(|(what, why)| json!({ "what": what, "why": why })),
+        "refused": explanation.refused.as_deref(),
         "site": explanation.site.as_ref().map(place),
         "alias": explanation.alias,
         "route": explanation.route.as_ref().map(place),

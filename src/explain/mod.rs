@@ -34,6 +34,8 @@ pub struct Explanation {
     pub listener: Place,
     /// On a TLS listener: the certificate and why it is that one.
     pub certificate: Option<(String, String)>,
+    /// Why a TLS listener refuses the host although it has a site: files that cannot be used.
+    pub refused: Option<Arc<str>>,
     pub site: Option<Place>,
     /// The host is an alias of the site.
     pub alias: bool,
@@ -87,6 +89,7 @@ pub fn explain(view: &View, values: &Values, sources: &Sources, question: Questi
     let mut explanation = Explanation {
         listener: Place { name: format!("{} on {}", door.name, door.address), origin: door.origin.clone() },
         certificate: None,
+        refused: None,
         site: None,
         alias: false,
         route: None,
@@ -99,7 +102,11 @@ pub fn explain(view: &View, values: &Values, sources: &Sources, question: Questi
         question,
     };
     if let Some(certificate) = certificate(view, &door) {
-        let Some(certificate) = certificate else { return Ok(explanation) };
+        let Some(certificate) = certificate else {
+            let certs = view.snapshot.certs.as_ref().zip(door.sni.as_deref());
+            explanation.refused = certs.and_then(|(certs, sni)| certs.unusable(sni));
+            return Ok(explanation);
+        };
         explanation.certificate = Some(certificate);
     }
     let limits = view.snapshot.config.defaults.limits;

@@ -4,6 +4,7 @@ use super::{Answer, Explanation, Place};
 use crate::config::Origin;
 
 const WIDTH: usize = 80;
+const NOBODY: &str = "no site and no certificate is for this name";
 const LABEL: usize = 13;
 /// Routes shown of a site; `--json` has them all.
 const ROUTES: usize = 20;
@@ -20,7 +21,7 @@ pub fn text(explanation: &Explanation) -> String {
             out.more(&format!("because {why}"));
         }
         (None, Answer::Alert) => {
-            out.line("certificate", "none: no site and no certificate is for this name");
+            out.line("certificate", &format!("none: {}", explanation.refused.as_deref().unwrap_or(NOBODY)));
         }
         (None, _) => {}
     }

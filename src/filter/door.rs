@@ -4,6 +4,7 @@ use crate::config::{PlainMode, Site, SiteTls};
 use crate::error::Why;
 use crate::http::{ConnInfo, Response, respond};
 use crate::message::{Fields, Known, RequestHead};
+use crate::tls::CertStore;
 
 /// What a site says to a request at this door.
 #[derive(Debug)]
@@ -24,9 +25,11 @@ pub struct HttpsDoor {
 
 /// Decides by the door the request came through and, on the plain one, by the site's mode. `https`: the client's own
 /// connection was https, though it may have ended at a trusted proxy in front. `dev`: the site's certificate is from the
-/// development CA.
+/// development CA. Nobody is sent to a TLS door that would refuse them: where `certs` has files for the host that cannot be
+/// used, there is no redirect.
 pub fn decide(
     door: Option<HttpsDoor>,
+    certs: Option<&CertStore>,
     site: &Site,
     dev: bool,
     conn: &ConnInfo,
@@ -42,7 +45,13 @@ pub fn decide(
     let Some(door) = door.filter(|_| !https && site.tls != SiteTls::Off && !head.authority().is_empty()) else {
         return Door::Open;
     };
+    let is_refused = || {
+        let host = std::str::from_utf8(head.host()).ok();
+        certs.zip(host).is_some_and(|(certs, host)| certs.unusable(host).is_some())
+    };
     match site.http {
+        PlainMode::Redirect if is_refused() => Door::Refused(Why::TlsUnusableCertificate),
+        PlainMode::Upgrade if is_refused() => Door::OpenVaries,
         PlainMode::Serve | PlainMode::Off => Door::Open,
         PlainMode::Redirect => Door::Answer(Box::new(to_https(door, head, dev))),
         PlainMode::Upgrade if head.fields.get(Known::UpgradeInsecureRequests) == Some(b"1") => {

@@ -29,6 +29,10 @@ pub struct Facts {
     pub max_connections: u64,
     pub servers: Vec<Server>,
     pub certificates: Vec<Certificate>,
+    /// Problems with certificate files that cannot be used.
+    pub certificate_errors: u64,
+    /// Sites that are refused for them.
+    pub unusable: Vec<String>,
     pub acme: Vec<Acme>,
     /// Of the access log: lines taken, lines lost, bytes that wait.
     pub log: Option<(u64, u64, u64)>,
@@ -212,6 +216,13 @@ impl Scrape {
         for cert in &self.facts.certificates {
             let labels = [("site", cert.site.as_str()), ("source", cert.source)];
             family.encode_family(&labels)?.encode_gauge(&cert.not_after)?;
+        }
+        let help =
+            "Problems with certificate files that cannot be used: the one before is served on, or the site is refused";
+        gauge(out, "vestibule_certificate_errors", help)?.encode_gauge(&self.facts.certificate_errors)?;
+        let mut family = gauge(out, "vestibule_site_unusable", "The site is refused: its files cannot be used")?;
+        for site in &self.facts.unusable {
+            level(&mut family, &[("site", site.as_str())], 1)?;
         }
         if self.facts.acme.is_empty() {
             return Ok(());

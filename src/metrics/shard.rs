@@ -116,6 +116,7 @@ impl UpstreamShard {
 pub enum HandshakeFailure {
     UnknownHost,
     NoCertificateYet,
+    UnusableCertificate,
     NoServerName,
     ClientAlert,
     NotTls,
@@ -126,9 +127,10 @@ pub enum HandshakeFailure {
 }
 
 /// The labels of [`HandshakeFailure`], in its order.
-pub const HANDSHAKE_FAILURES: [&str; 9] = [
+pub const HANDSHAKE_FAILURES: [&str; 10] = [
     "unknown_host",
     "no_certificate_yet",
+    "unusable_certificate",
     "no_server_name",
     "client_alert",
     "not_tls",

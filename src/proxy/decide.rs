@@ -82,7 +82,8 @@ pub fn enter<'v>(
     let client = prepare_request(head, conn, &route.forwarding);
     witness.client(&client, head);
     let dev = view.snapshot.dev.get(found.site).copied().unwrap_or(false);
-    let (varies, answer) = match door::decide(view.snapshot.https, site, dev, conn, head, client.https) {
+    let certs = view.snapshot.certs.as_deref();
+    let (varies, answer) = match door::decide(view.snapshot.https, certs, site, dev, conn, head, client.https) {
         door::Door::Open => (false, None),
         door::Door::OpenVaries => (true, None),
         door::Door::Answer(response) => (false, Some(response)),
@@ -148,11 +149,15 @@ pub fn finish(entry: &Entry<'_>, conn: &ConnInfo, head: &RequestHead, response: 
 /// Nor one that asks its clients for another certificate, or for one at all: with TLS 1.3 nothing else would ever ask.
 fn check_certificate(view: &View, conn: &ConnInfo, head: &RequestHead, site: usize) -> Result<(), Why> {
     let (Some(facts), Some(certs)) = (&conn.tls, &view.snapshot.certs) else { return Ok(()) };
-    if facts.policy != certs.client_policy(site) {
+    if !certs.asks(site, facts.policy) {
         return Err(Why::TlsSniMismatch);
     }
-    let Some(sni) = facts.sni.as_deref() else { return Ok(()) };
     let host = head.host();
+    let Some(sni) = facts.sni.as_deref() else {
+        // A client that names no server has some other certificate: no way around one that cannot be used.
+        let unusable = std::str::from_utf8(host).is_ok_and(|host| certs.unusable(host).is_some());
+        return if unusable { Err(Why::TlsSniMismatch) } else { Ok(()) };
+    };
     if host.eq_ignore_ascii_case(sni.as_bytes()) {
         return Ok(());
     }

@@ -11,12 +11,14 @@ use crate::config::{self, Config, Diagnostic, Sources};
 use crate::http::serve::Protocols;
 use crate::proxy::Sinks;
 use crate::snapshot::Snapshot;
-use crate::tls::{Acceptor, DevAuthority, Managed, Tickets};
+use crate::tls::{Acceptor, CertStore, DevAuthority, Managed, Tickets};
 
-/// Opens everything a config names.
+/// Opens everything a config names. Files of certificates that cannot be used are left for the caller to judge: the snapshot
+/// serves those of `last` on, and refuses hosts that have none.
 pub(super) fn build(
     config: Config,
     before: Option<&Snapshot>,
+    last: Option<&CertStore>,
     doors: &[BoundDoor],
     dev: &DevAuthority,
     managed: &Managed,
@@ -30,14 +32,12 @@ pub(super) fn build(
         None => None,
     };
     let https = doors.iter().find(|door| config.listeners[door.listener].tls).map(|door| door.local.port());
-    let mut snapshot = Snapshot::build(config, dev, managed, https, builtin).map_err(StartError::Config)?;
+    let opened = Snapshot::open(config, dev, managed, https, builtin, last);
+    let mut snapshot = opened.map_err(StartError::Config)?;
     if let Some(before) = before {
         snapshot.inherit(before);
     }
     snapshot.count(before, workers);
-    for warning in snapshot.certs.iter().flat_map(|certs| certs.warnings()).chain(&snapshot.warnings) {
-        tracing::warn!("{}", warning.message);
-    }
     Ok(Arc::new(snapshot))
 }
 

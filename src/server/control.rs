@@ -20,7 +20,7 @@ use super::status::Outcome;
 use super::systemd::Systemd;
 use super::watch::Watch;
 use super::worker::{Generation, Handle};
-use super::{BoundDoor, StartError, worker};
+use super::{BoundDoor, StartError, unusable, worker};
 use crate::acme::Manager;
 use crate::config::{self, Config, Loaded, Sources, Values};
 use crate::http::connections::Haste;
@@ -87,17 +87,20 @@ impl Control {
         doors: Vec<BoundDoor>,
         count: usize,
         source: Option<Source>,
+        takes_over: bool,
     ) -> Result<Control, StartError> {
         let tickets = Tickets::new().map_err(StartError::Tls)?;
         let Loaded { config, sources, values, warnings: _ } = loaded;
         let managed = Managed::default();
-        let snapshot = build(config, None, &doors, &dev, &managed, count)?;
+        let snapshot = build(config, None, None, &doors, &dev, &managed, count)?;
+        unusable::may_start(&snapshot, takes_over)?;
+        unusable::say(&snapshot, None, &sources);
         let (mut outputs, (metrics, scrapes)) = (Outputs::default(), MetricsDoor::new());
         outputs.adopt(Outputs::open(&snapshot.config, None, count)?);
         let max_connections = super::capability::max_connections(&snapshot.config.server, count);
         let (falls, fallen) = mpsc::unbounded_channel();
         let mut control = Control {
-            watch: Watch::new(&snapshot.config),
+            watch: Watch::new(&snapshot),
             config_watch: snapshot.config.server.watch_config.then(|| Watch::of_sources(&sources)),
             snapshot,
             sources,
@@ -174,7 +177,7 @@ impl Control {
         let began = Instant::now();
         self.systemd.reloading();
         let before = self.generation;
-        let outcome = self.no_trial().and_then(|()| self.read()).and_then(|loaded| self.replace(loaded));
+        let outcome = self.no_trial().and_then(|()| self.read()).and_then(|loaded| self.replace(loaded, None));
         match &outcome {
             Ok(changes) => {
                 tracing::info!("reloaded in {:.0?}: generation {}, {changes}", began.elapsed(), self.generation);
@@ -191,12 +194,13 @@ impl Control {
 
     /// What is served, for the service manager.
     pub fn one_line(&self) -> String {
-        match self.last_reload.as_ref().and_then(|last| last.error.as_deref()) {
-            None => format!("generation {} is served", self.generation),
-            Some(problem) => {
-                let first = problem.lines().next().unwrap_or_default();
-                format!("generation {} is served, the last reload failed: {first}", self.generation)
-            }
+        let served = format!("generation {} is served", self.generation);
+        let errors = self.snapshot.certs.as_ref().map_or(&[][..], |certs| certs.errors());
+        let failed = self.last_reload.as_ref().and_then(|last| last.error.as_deref());
+        match (failed.and_then(|problem| problem.lines().next()), errors) {
+            (Some(first), _) => format!("{served}, the last reload failed: {first}"),
+            (None, [first, ..]) => format!("{served}, but for files that cannot be used: {}", first.line()),
+            (None, []) => served,
         }
     }
 
@@ -231,8 +235,10 @@ impl Control {
         (self.workers, self.outputs)
     }
 
-    /// Everything that can fail comes first; the workers are told at the end.
-    pub(super) fn replace(&mut self, loaded: Loaded) -> Result<String, String> {
+    /// Everything that can fail comes first; the workers are told at the end. Files of certificates that cannot be used refuse
+    /// it, but for those that could not be used before either; on the way `back` to an earlier generation nothing is lost that
+    /// it had.
+    pub(super) fn replace(&mut self, loaded: Loaded, back: Option<&Snapshot>) -> Result<String, String> {
         let Loaded { config, sources, values, warnings } = loaded;
         if !warnings.is_empty() {
             tracing::warn!("{}", config::render_diagnostics(&warnings, &sources, false).trim_end());
@@ -240,7 +246,11 @@ impl Control {
         let changes = Changes::between(&self.snapshot.config, &config);
         let doors = self.open_doors(&config)?;
         let render = |error: &StartError| text(error, &sources);
-        let snapshot = self.build(config, &doors).map_err(|error| render(&error))?;
+        let snapshot = self.build(config, &doors, back).map_err(|error| render(&error))?;
+        if back.is_none() {
+            unusable::refuse_new(&snapshot, &self.snapshot).map_err(|error| render(&error))?;
+        }
+        unusable::say(&snapshot, self.snapshot.certs.as_deref(), &sources);
         let bound = self.metrics.bind(&snapshot.config).map_err(|error| format!("{error}\n"))?;
         let change =
             Outputs::open(&snapshot.config, Some(&self.snapshot.config), self.count).map_err(|error| render(&error))?;
@@ -257,7 +267,7 @@ impl Control {
         self.history.keep(old);
         self.metrics.adopt(&self.snapshot.config, bound);
         self.metrics.serve();
-        self.watch = Watch::new(&self.snapshot.config);
+        self.watch = Watch::new(&self.snapshot);
         self.config_watch = self.snapshot.config.server.watch_config.then(|| Watch::of_sources(&sources));
         (self.sources, self.values) = (sources, values);
         Ok(changes.to_string())
@@ -332,9 +342,16 @@ impl Control {
         (0..self.count).map(of).collect()
     }
 
-    /// What the next generation would be.
-    pub(super) fn build(&self, config: Config, doors: &[BoundDoor]) -> Result<Arc<Snapshot>, StartError> {
-        build(config, Some(&self.snapshot), doors, &self.dev, &self.managed, self.count)
+    /// What the next generation would be. Certificate files that cannot be read now are as they were in this one, or in the
+    /// generation to go `back` to.
+    pub(super) fn build(
+        &self,
+        config: Config,
+        doors: &[BoundDoor],
+        back: Option<&Snapshot>,
+    ) -> Result<Arc<Snapshot>, StartError> {
+        let last = back.unwrap_or(&self.snapshot).certs.as_deref();
+        build(config, Some(&self.snapshot), last, doors, &self.dev, &self.managed, self.count)
     }
 
     pub(super) fn text(&self, error: &StartError) -> String {
@@ -347,6 +364,8 @@ impl Control {
         self.keeper.adopt(self.snapshot.watched(), self.snapshot.builtin);
         let certs = self.snapshot.certs.as_ref().map_or(&[][..], |certs| certs.managed());
         self.managed.retain(certs);
+        let holds = |cert| self.snapshot.certs.as_ref().is_some_and(|store| store.holds(cert));
+        certs.iter().for_each(|cert| cert.hold(holds(cert)));
         self.acme.adopt(self.snapshot.config.acme.as_ref(), certs, self.managed.challenges());
     }
 }

@@ -24,6 +24,7 @@ mod show;
 mod signals;
 mod status;
 mod systemd;
+mod unusable;
 mod upgrade;
 mod watch;
 mod worker;
@@ -193,7 +194,8 @@ impl Bound {
         let signals = signals::Signals::install().map_err(|error| StartError::Io("signal handlers".into(), error))?;
         panics::watch();
         let sources = loaded.sources.clone();
-        let control = match Control::start(loaded, dev, self.doors, self.workers, source) {
+        let takes_over = self.inherited.is_given();
+        let control = match Control::start(loaded, dev, self.doors, self.workers, source, takes_over) {
             Ok(control) => control,
             Err(error) => {
                 self.inherited.refuse(&build::text(&error, &sources));
@@ -211,7 +213,8 @@ impl Bound {
     /// # Errors
     /// Certificates, keys, the log file, or the system's resources.
     pub fn start(self, loaded: Loaded) -> Result<Running, StartError> {
-        let (workers, outputs) = Control::start(loaded, Arc::default(), self.doors, self.workers, None)?.let_go();
+        let (workers, outputs) =
+            Control::start(loaded, Arc::default(), self.doors, self.workers, None, false)?.let_go();
         Ok(Running { workers, outputs })
     }
 }

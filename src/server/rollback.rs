@@ -111,14 +111,15 @@ impl Control {
     }
 
     /// Serves a generation again that was served before: the last one, or the one with this number. Its certificates are
-    /// read anew. The config file stays as it is.
+    /// read anew; where they cannot be used it has those of that time. The config file stays as it is.
     pub(super) fn roll_back(&mut self, to: Option<u64>) -> Result<String, String> {
         let outcome = match self.history.find(to.or(self.trial.as_ref().map(|trial| trial.back_to))) {
             Some(kept) => {
                 let (config, sources) = (kept.snapshot.config.clone(), kept.sources.clone());
                 let values = kept.values.clone();
-                let back_to = kept.generation;
-                self.replace(Loaded { config, sources, warnings: Vec::new(), values }).map(|changes| (back_to, changes))
+                let (back_to, back) = (kept.generation, kept.snapshot.clone());
+                let loaded = Loaded { config, sources, warnings: Vec::new(), values };
+                self.replace(loaded, Some(&back)).map(|changes| (back_to, changes))
             }
             None => {
                 let kept: Vec<String> = self.history.generations().iter().map(u64::to_string).collect();

@@ -22,6 +22,7 @@ use crate::message::Method;
 use crate::metrics::{Acme, Certificate, Scrape, Server};
 use crate::net::Io;
 use crate::net::listener::{self, BindError};
+use crate::snapshot::Snapshot;
 use crate::tls::{CertFacts, CertStore, Provenance};
 use crate::upstream::{ServerState, Shared as SharedServers, State};
 
@@ -212,6 +213,12 @@ impl Expiry {
         };
         config.sites.iter().filter_map(of).collect()
     }
+}
+
+/// The sites that the TLS doors refuse, since their files cannot be used.
+pub(super) fn unusable(snapshot: &Snapshot) -> Vec<String> {
+    let sites = snapshot.config.sites.iter().filter(|site| snapshot.unusable(site).is_some());
+    sites.map(|site| site.host.to_string()).collect()
 }
 
 /// The certificates that ACME looks after.

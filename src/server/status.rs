@@ -10,8 +10,9 @@ use time::format_description::well_known::Rfc3339;
 
 use super::panics;
 use super::rollback::Trial;
-use crate::config::Config;
+use crate::config::{self, Config, Site};
 use crate::proxy::{Tally, access_log, trace};
+use crate::snapshot::Snapshot;
 use crate::tls::{CertFacts, CertStore, Provenance};
 use crate::upstream::{ServerState, Shared, State};
 
@@ -57,8 +58,8 @@ pub(super) struct Facts<'a> {
     pub trial: Option<&'a Trial>,
     /// Generations to go back to.
     pub kept: Vec<u64>,
-    /// What the TLS doors serve from.
-    pub certs: Option<&'a CertStore>,
+    /// What is served.
+    pub snapshot: &'a Snapshot,
 }
 
 /// The status as JSON. A worker that does not answer is `null`.
@@ -110,7 +111,8 @@ pub(super) fn json(facts: &Facts<'_>, reports: &[Option<Report>]) -> String {
     for report in answered() {
         speaking.iter_mut().zip(report.speaking).for_each(|(sum, count)| *sum += count);
     }
-    let managed = facts.certs.map_or(&[][..], CertStore::managed);
+    let certs = facts.snapshot.certs.as_deref();
+    let managed = certs.map_or(&[][..], CertStore::managed);
     let value = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
@@ -131,7 +133,9 @@ pub(super) fn json(facts: &Facts<'_>, reports: &[Option<Report>]) -> String {
         "metrics": facts.metrics,
         "workers": workers,
         "sites": sites,
-        "certificates": certificates(facts.config, facts.certs),
+        "certificates": certificates(facts.config, certs),
+        "certificate_errors": errors(certs),
+        "unusable": unusable(facts.snapshot),
         "acme": managed.iter().map(|cert| json!({ "names": cert.names(), "state": &*cert.state() })).collect::<Vec<_>>(),
         "upstreams": upstreams,
     });
@@ -163,6 +167,19 @@ fn certificates(config: &Config, certs: Option<&CertStore>) -> Vec<Value> {
         }
     }
     all
+}
+
+/// What is wrong with files that cannot be used, in the form of `check --json`.
+fn errors(certs: Option<&CertStore>) -> Value {
+    let errors = certs.map_or(&[][..], CertStore::errors);
+    // It is JSON that this process has just written.
+    serde_json::from_str(&config::diagnostics_to_json(errors)).unwrap_or_default()
+}
+
+/// The sites that the TLS doors refuse, with the reason in one line.
+fn unusable(snapshot: &Snapshot) -> Vec<Value> {
+    let of = |site: &Site| Some(json!({ "site": site.host.to_string(), "why": &*snapshot.unusable(site)? }));
+    snapshot.config.sites.iter().filter_map(of).collect()
 }
 
 fn left(trial: &Trial) -> u64 {

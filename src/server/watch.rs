@@ -5,10 +5,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use super::control::Control;
-use crate::config::{CertFiles, Config, SiteTls, Sources};
+use super::unusable;
+use crate::config::{CertFiles, SiteTls, Sources};
+use crate::snapshot::Snapshot;
 
 /// What tells one state of a file from another.
-type Stamp = Option<(u64, u64, i64, i64)>;
+type Stamp = Option<[i64; 6]>;
 
 /// The files of one generation.
 pub(super) struct Watch {
@@ -20,7 +22,8 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub fn new(config: &Config) -> Watch {
+    pub fn new(snapshot: &Snapshot) -> Watch {
+        let config = &snapshot.config;
         let of_sites = config.sites.iter().filter_map(|site| match &site.tls {
             SiteTls::Files(files) => Some(files),
             _ => None,
@@ -33,6 +36,7 @@ impl Watch {
         let mut files: Vec<PathBuf> =
             pairs.flat_map(|CertFiles { cert, key, .. }| [cert.clone(), key.clone()]).collect();
         files.extend(roots.chain(of_clients).map(|(path, _)| path.clone()));
+        files.extend(snapshot.certs.iter().flat_map(|certs| certs.unusable_dev_ca(&config.dev_ca)));
         Watch::of(files)
     }
 
@@ -86,15 +90,23 @@ impl Control {
         }
     }
 
-    /// Serves the certificate files as they are now, when they have changed. What is half written changes nothing.
+    /// Serves the certificate files as they are now, when they have changed. One that cannot be used costs nothing that was
+    /// served before; what is half written changes nothing.
     pub fn look_at_files(&mut self) {
         let Some(settled) = self.watch.changed() else { return };
-        match self.build(self.snapshot.config.clone(), &self.doors) {
+        match self.build(self.snapshot.config.clone(), &self.doors, None) {
+            // Perhaps only one of two files is there yet.
+            Ok(snapshot) if !settled && unusable::refuse_new(&snapshot, &self.snapshot).is_err() => {}
             Ok(snapshot) => {
                 self.watch.settle();
                 let doors = self.doors.clone();
+                let before = self.snapshot.clone();
                 match self.adopt(snapshot, doors, None) {
-                    Ok(()) => tracing::info!("certificate files have changed: generation {}", self.generation),
+                    Ok(()) => {
+                        tracing::info!("certificate files have changed: generation {}", self.generation);
+                        unusable::say(&self.snapshot, before.certs.as_deref(), &self.sources);
+                        self.systemd.ready(&self.one_line());
+                    }
                     Err(error) => tracing::error!("certificate files have changed, but: {}", self.text(&error)),
                 }
             }
@@ -113,5 +125,7 @@ impl Control {
 
 fn stamp(path: &PathBuf) -> Stamp {
     let data = std::fs::metadata(path).ok()?;
-    Some((data.ino(), data.size(), data.mtime(), data.mtime_nsec()))
+    // The time of the last change of its owner or mode too: they decide whether it can be read.
+    let (ino, size) = (data.ino().cast_signed(), data.size().cast_signed());
+    Some([ino, size, data.mtime(), data.mtime_nsec(), data.ctime(), data.ctime_nsec()])
 }

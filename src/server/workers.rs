@@ -81,7 +81,7 @@ mod tests {
         let loaded = config::parse("t", text, Path::new("")).unwrap();
         let bound = super::super::bind(&loaded.config).unwrap();
         let address = bound.addresses().next().unwrap().1;
-        let mut control = Control::start(loaded, Arc::default(), bound.doors, bound.workers, None).unwrap();
+        let mut control = Control::start(loaded, Arc::default(), bound.doors, bound.workers, None, false).unwrap();
         assert!(ask(address).ends_with("here"));
         let mut fallen = control.take_fallen();
         control.workers[0].tell(Command::Panic);

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_rustls::StartHandshake;
 use tokio_rustls::server::TlsStream;
 
-use super::client_auth::Policy;
+use super::client_auth::{Asks, Policy};
 use super::handshake_error::HandshakeError;
 use super::managed::ACME_TLS;
 use super::{CIPHER_SUITES, CertStore, ClientCert, PolicyId, Tickets, server_config};
@@ -126,9 +126,12 @@ impl Acceptor {
         }
         if !self.certs.serves(hello.server_name()) {
             let (alert, error) = match hello.server_name() {
-                Some(name) => match self.certs.pending(name) {
-                    Some(state) => (INTERNAL_ERROR, HandshakeError::NoCertificateYet { name: name.into(), state }),
-                    None => (UNRECOGNIZED_NAME, HandshakeError::UnknownHost(name.into())),
+                Some(name) => match (self.certs.pending(name), self.certs.unusable(name)) {
+                    (Some(state), _) => (INTERNAL_ERROR, HandshakeError::NoCertificateYet { name: name.into(), state }),
+                    (None, Some(why)) => {
+                        (UNRECOGNIZED_NAME, HandshakeError::UnusableCertificate { name: name.into(), why })
+                    }
+                    (None, None) => (UNRECOGNIZED_NAME, HandshakeError::UnknownHost(name.into())),
                 },
                 None => (MISSING_EXTENSION, HandshakeError::NoServerName),
             };
@@ -136,7 +139,11 @@ impl Acceptor {
             let _ = io.shutdown().await;
             return Err(error);
         }
-        let policy = self.certs.policies.find(hello.server_name());
+        let policy = match self.certs.policies.find(hello.server_name()) {
+            Asks::Policy(policy) => Some(policy),
+            // Closed ones were refused above.
+            Asks::Nothing | Asks::Closed(_) => None,
+        };
         let parameters = policy.and_then(|policy| self.by_policy.get(policy)).unwrap_or(&self.open);
         let chacha = wants_chacha(hello.cipher_suites());
         let config = if chacha { &parameters.client_order } else { &parameters.our_order };

@@ -12,10 +12,9 @@ use super::client_auth::Policies;
 use super::dev_leaves::DevAuthority;
 use super::load::{self, Loaded};
 use super::managed::Managed;
-use super::managed_hosts;
 use super::names;
 use crate::config::diagnostics::{Diagnostic, Severity};
-use crate::config::{CertFiles, Config, HostPattern, Site, SiteTls, UnknownHost};
+use crate::config::{CertFiles, Config, HostPattern, Site, SiteTls};
 
 impl CertStore {
     /// Opens everything a TLS listener of this config needs. Without a TLS listener nothing is opened. The development CA
@@ -24,58 +23,93 @@ impl CertStore {
     /// # Errors
     /// Every problem found, warnings too, where at least one is an error.
     pub fn build(config: &Config, dev: &DevAuthority, managed: &Managed) -> Result<CertStore, Vec<Diagnostic>> {
+        let mut store = CertStore::open(config, dev, managed, None)?;
+        if store.errors.is_empty() {
+            return Ok(store);
+        }
+        store.errors.append(&mut store.warnings);
+        Err(store.errors)
+    }
+
+    /// The same, but a file that cannot be used costs no more than the hosts it is for: they are served as in `last`, where
+    /// they were, and refused otherwise. The store says which errors these are.
+    ///
+    /// # Errors
+    /// Every problem found, where at least one is a mistake of the config itself.
+    pub fn open(
+        config: &Config,
+        dev: &DevAuthority,
+        managed: &Managed,
+        last: Option<&CertStore>,
+    ) -> Result<CertStore, Vec<Diagnostic>> {
         if !config.listeners.iter().any(|listener| listener.tls) {
             return Ok(CertStore::default());
         }
-        let mut builder = Builder::new(config, managed);
+        let mut builder = Builder::new(config, managed, last);
         builder.load_certificates();
         for site in &config.sites {
             builder.add_site(site);
         }
         builder.open_dev_ca(dev);
-        builder.store.policies = Policies::build(config, builder.now, &mut builder.problems);
+        let policies = last.map(|last| &last.policies);
+        builder.store.policies = Policies::build(config, builder.now, policies, &mut builder.problems);
         builder.finish()
     }
 }
 
-struct Builder<'a> {
-    config: &'a Config,
-    store: CertStore,
+pub(super) struct Builder<'a> {
+    pub(super) config: &'a Config,
+    pub(super) store: CertStore,
+    /// What is served where files cannot be used.
+    last: Option<&'a CertStore>,
     /// One load per pair of paths: sites that name the same files share one certificate.
-    loaded: HashMap<(PathBuf, PathBuf), Option<Loaded>>,
+    loaded: HashMap<(PathBuf, PathBuf), Result<Loaded, Arc<str>>>,
     /// What each certificate of `tls.certificates` covers, by name; the first one wins.
-    covered: HashMap<String, Arc<CertifiedKey>>,
+    pub(super) covered: HashMap<String, Arc<CertifiedKey>>,
+    /// The first certificate a site names; `Some(None)` where it cannot be used.
+    site_default: Option<Option<Arc<CertifiedKey>>>,
     /// Hosts that get a development leaf, with their site.
-    dev_hosts: Vec<(&'a HostPattern, &'a Site)>,
+    pub(super) dev_hosts: Vec<(&'a HostPattern, &'a Site)>,
     managed: &'a Managed,
     /// Hosts of the site at hand whose certificate is ordered.
-    ordered: Vec<&'a HostPattern>,
+    pub(super) ordered: Vec<&'a HostPattern>,
+    /// With files, and what is worth a warning.
     problems: Vec<Diagnostic>,
+    /// Of the config itself.
+    pub(super) mistakes: Vec<Diagnostic>,
     now: i64,
 }
 
 impl<'a> Builder<'a> {
-    fn new(config: &'a Config, managed: &'a Managed) -> Self {
+    fn new(config: &'a Config, managed: &'a Managed, last: Option<&'a CertStore>) -> Self {
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Builder {
             config,
             store: CertStore { unknown_host: config.tls.unknown_host, ..CertStore::default() },
+            last,
             loaded: HashMap::new(),
             covered: HashMap::new(),
+            site_default: None,
             dev_hosts: Vec::new(),
             managed,
             ordered: Vec::new(),
             problems: Vec::new(),
+            mistakes: Vec::new(),
             now: i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX),
         }
     }
 
-    fn load(&mut self, files: &CertFiles) -> Option<Loaded> {
+    /// The pair, or in one line why there is none.
+    fn load(&mut self, files: &CertFiles) -> Result<Loaded, Arc<str>> {
         let paths = (files.cert.clone(), files.key.clone());
         if let Some(loaded) = self.loaded.get(&paths) {
             return loaded.clone();
         }
-        let loaded = load::load(files, self.now, &mut self.problems);
+        let mut found = Vec::new();
+        let loaded = load::load(files, self.now, &mut found);
+        let before = || self.last?.pairs.get(&paths).cloned();
+        let loaded = loaded.or_else(before).ok_or_else(|| load::reason(&found));
+        self.problems.extend(found);
         self.store.files.extend(loaded.iter().map(|loaded| (files.clone(), loaded.key.clone())));
         self.loaded.insert(paths, loaded.clone());
         loaded
@@ -83,7 +117,14 @@ impl<'a> Builder<'a> {
 
     fn load_certificates(&mut self) {
         for (index, files) in self.config.tls.certificates.iter().enumerate() {
-            let Some(Loaded { key, names }) = self.load(files) else { continue };
+            let Loaded { key, names } = match self.load(files) {
+                Ok(loaded) => loaded,
+                Err(why) => {
+                    self.store.unusable.add(&files.cert, &why, index == 0);
+                    self.store.default_unusable |= index == 0;
+                    continue;
+                }
+            };
             if index == 0 {
                 self.store.default = Some(key.clone());
             }
@@ -103,21 +144,19 @@ impl<'a> Builder<'a> {
     fn add_site(&mut self, site: &'a Site) {
         let files = match &site.tls {
             SiteTls::Off => return,
-            SiteTls::Files(files) => match self.load(files) {
-                Some(loaded) => Some((files, loaded)),
-                None => return,
-            },
+            SiteTls::Files(files) => Some((files, self.load(files))),
             SiteTls::Auto | SiteTls::Dev | SiteTls::Acme => None,
         };
         if let Some((_, loaded)) = &files {
-            self.store.site_default.get_or_insert_with(|| loaded.key.clone());
+            self.site_default.get_or_insert_with(|| loaded.as_ref().ok().map(|loaded| loaded.key.clone()));
         }
         for host in std::iter::once(&site.host).chain(&site.aliases) {
             let source = match &files {
-                Some((files, loaded)) => {
+                Some((files, Ok(loaded))) => {
                     self.warn_uncovered(host, files, loaded);
                     Some(Source::Files(loaded.key.clone()))
                 }
+                Some((_, Err(why))) => Some(Source::Unusable(why.clone())),
                 None if site.tls == SiteTls::Dev => self.dev(host, site, Source::Dev),
                 None if site.tls == SiteTls::Acme => self.acme(host, site),
                 None => self.auto(host, site),
@@ -135,6 +174,10 @@ impl<'a> Builder<'a> {
         for host in ordered {
             self.serve(host, Source::Managed(cert.clone()));
         }
+        // Names that a file may cover are not ordered before it can be read: they may not be for the public.
+        if site.tls == SiteTls::Auto && self.store.unusable.nameless.is_some() {
+            self.store.held.push(cert.clone());
+        }
         self.store.managed.push(cert);
         self.store.challenges = Some(self.managed.challenges().clone());
     }
@@ -149,68 +192,6 @@ impl<'a> Builder<'a> {
             }
             HostPattern::Any => self.store.any_site = Some(source),
         }
-    }
-
-    /// `tls = "acme"`: noted for the order of the site.
-    fn acme(&mut self, host: &'a HostPattern, site: &'a Site) -> Option<Source> {
-        match managed_hosts::check(host, site) {
-            Ok(()) => self.ordered.push(host),
-            Err(problem) => self.problems.push(*problem),
-        }
-        None
-    }
-
-    fn dev(&mut self, host: &'a HostPattern, site: &'a Site, source: Source) -> Option<Source> {
-        self.dev_hosts.push((host, site));
-        Some(source)
-    }
-
-    /// `tls = "auto"`: a file that covers the host, the development CA for a local name, ACME, else an error.
-    fn auto(&mut self, host: &'a HostPattern, site: &'a Site) -> Option<Source> {
-        let some_certificate = !self.config.tls.certificates.is_empty();
-        match host {
-            HostPattern::Exact(name) => {
-                if let Some(key) = self.covering(name) {
-                    return Some(Source::Files(key));
-                }
-                if self.is_local(name) {
-                    return self.dev(host, site, Source::Dev);
-                }
-            }
-            HostPattern::Wildcard(base) => {
-                if self.is_local(base) {
-                    return self.dev(host, site, Source::Auto);
-                }
-                if self.store.wildcard_certs.contains_key(base.as_str()) {
-                    return Some(Source::Auto);
-                }
-            }
-            // The default certificate serves every name; without one, local names are all that can be served.
-            HostPattern::Any if some_certificate => return Some(Source::Auto),
-            HostPattern::Any => return self.dev(host, site, Source::Auto),
-        }
-        if managed_hosts::fits(host, self.config) {
-            self.ordered.push(host);
-            return None;
-        }
-        if !(some_certificate && self.config.tls.unknown_host == UnknownHost::Default) {
-            self.problems.push(managed_hosts::no_certificate(host, site, self.config));
-        }
-        // Under `unknown_host = "default"` the host is one of the unknown ones.
-        None
-    }
-
-    fn covering(&self, name: &str) -> Option<Arc<CertifiedKey>> {
-        if let Some(ip) = names::parse_ip(name) {
-            return self.covered.get(&ip.to_string()).cloned();
-        }
-        let wildcard = || self.store.wildcard_certs.get(names::split_label(name)?.1);
-        self.covered.get(name).or_else(wildcard).cloned()
-    }
-
-    /// Local by nature, or by the user's word in `dev_ca.extra_domains`.
-    fn is_local(&self, name: &str) -> bool {
-        names::is_local(name) || self.config.dev_ca.extra_domains.iter().any(|domain| names::is_within(name, domain))
     }
 
     fn warn_uncovered(&mut self, host: &HostPattern, files: &CertFiles, loaded: &Loaded) {
@@ -229,7 +210,16 @@ impl<'a> Builder<'a> {
                 self.problems.extend(warning);
                 dev
             }
-            Err(problem) => return self.problems.push(*problem),
+            Err(problem) => match self.last.and_then(|last| last.dev.clone()) {
+                Some(dev) => {
+                    self.problems.push(*problem);
+                    dev
+                }
+                None => {
+                    self.store.dev_unusable = Some(problem.line().into());
+                    return self.problems.push(*problem);
+                }
+            },
         };
         for (host, site) in &self.dev_hosts {
             let name = match host {
@@ -238,7 +228,7 @@ impl<'a> Builder<'a> {
             };
             if !dev.ca.allows(name) {
                 let found = dev.ca.refusal(&host.to_string(), &self.config.dev_ca.extra_domains).at(&site.origin);
-                self.problems.push(found.label("its root is limited to local names, and clients enforce that"));
+                self.mistakes.push(found.label("its root is limited to local names, and clients enforce that"));
             }
         }
         self.store.dev_default = Some(self.default_names().into());
@@ -260,14 +250,26 @@ impl<'a> Builder<'a> {
     }
 
     fn finish(mut self) -> Result<CertStore, Vec<Diagnostic>> {
-        if self.problems.iter().any(|problem| problem.severity == Severity::Error) {
+        if !self.mistakes.is_empty() {
+            self.problems.append(&mut self.mistakes);
             return Err(self.problems);
         }
+        let mut store = self.store;
         // The certificates serve their other names too; a site's own choice comes first.
         for (name, key) in self.covered {
-            self.store.exact.entry(name.into()).or_insert(Source::Files(key));
+            store.exact.entry(name.into()).or_insert(Source::Files(key));
         }
-        self.store.warnings = self.problems;
-        Ok(self.store)
+        for (name, why) in &store.unusable.exact {
+            store.exact.entry(name.clone()).or_insert_with(|| Source::Unusable(why.clone()));
+        }
+        if self.config.tls.certificates.is_empty() {
+            store.default_unusable = store.dev_unusable.is_some()
+                || (store.dev_default.is_none() && self.site_default.as_ref().is_some_and(Option::is_none));
+        }
+        store.site_default = self.site_default.flatten();
+        store.pairs = self.loaded.into_iter().filter_map(|(paths, loaded)| Some((paths, loaded.ok()?))).collect();
+        let is_error = |problem: &Diagnostic| problem.severity == Severity::Error;
+        (store.errors, store.warnings) = self.problems.into_iter().partition(is_error);
+        Ok(store)
     }
 }

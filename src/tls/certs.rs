@@ -1,15 +1,18 @@
 //! The certificates of one generation: which one a ClientHello gets.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use super::client_auth::{Policies, PolicyId};
+use super::client_auth::{Asks, Policies, PolicyId};
 use super::dev_leaves::DevLeaves;
+use super::load::Loaded;
 use super::managed::{Challenges, ManagedCert};
 use super::names;
+use super::unusable::UnusableCerts;
 use crate::config::diagnostics::Diagnostic;
 use crate::config::{CertFiles, UnknownHost};
 
@@ -23,6 +26,8 @@ pub(super) enum Source {
     Dev,
     /// A site of many names: a certificate that covers the name, else a development leaf for a local one.
     Auto,
+    /// Files that cannot be used, for this reason. No other certificate takes their place.
+    Unusable(Arc<str>),
 }
 
 /// Every certificate of a config, found by SNI. Built once per generation and never changed: looking up takes no lock,
@@ -44,9 +49,17 @@ pub struct CertStore {
     pub(super) dev_default: Option<Box<str>>,
     /// What a ClientHello without SNI gets where there is neither: the first certificate a site names.
     pub(super) site_default: Option<Arc<CertifiedKey>>,
+    /// The one of these three that is to be served cannot be used: nothing takes its place.
+    pub(super) default_unusable: bool,
     pub(super) dev: Option<Arc<DevLeaves>>,
+    /// Why there is no development CA although a site needs it.
+    pub(super) dev_unusable: Option<Arc<str>>,
+    /// What of `tls.certificates` cannot be used.
+    pub(super) unusable: UnusableCerts,
     /// What ACME looks after, by site.
     pub(super) managed: Vec<Arc<ManagedCert>>,
+    /// Those of them that are not ordered meanwhile: a file that cannot be used may be for their names.
+    pub(super) held: Vec<Arc<ManagedCert>>,
     /// Where something is managed: the answers to its challenges.
     pub(super) challenges: Option<Arc<Challenges>>,
     /// What is asked of clients.
@@ -54,6 +67,9 @@ pub struct CertStore {
     /// What was read from which files.
     pub(super) files: Vec<(CertFiles, Arc<CertifiedKey>)>,
     pub(super) warnings: Vec<Diagnostic>,
+    pub(super) errors: Vec<Diagnostic>,
+    /// The pairs of files in use, by their paths: what the next generation serves where it cannot read them.
+    pub(super) pairs: HashMap<(PathBuf, PathBuf), Loaded>,
 }
 
 /// The answer for one name, before a development leaf is made.
@@ -61,6 +77,8 @@ pub(super) enum Found<'a> {
     Key(&'a Arc<CertifiedKey>),
     Managed(&'a Arc<ManagedCert>),
     Leaf(&'a DevLeaves),
+    /// The name has a site, and what the site wants served cannot be used.
+    Unusable(&'a Arc<str>),
     Nothing,
 }
 
@@ -75,31 +93,7 @@ pub(super) enum Rule<'a> {
     NoSite,
 }
 
-/// Where the certificate of a host comes from, for a person.
-#[derive(Debug, Clone)]
-pub enum Provenance {
-    /// A file, and its leaf.
-    File(Arc<CertifiedKey>),
-    DevCa,
-    Acme(Arc<ManagedCert>),
-}
-
 impl CertStore {
-    /// Where the certificate of a host comes from; a wildcard host is written as it is. `None`: it has none.
-    pub fn provenance(&self, host: &str) -> Option<Provenance> {
-        match self.find(&names::normalize(host)) {
-            Found::Key(key) => Some(Provenance::File(key.clone())),
-            Found::Managed(cert) => Some(Provenance::Acme(cert.clone())),
-            Found::Leaf(_) => Some(Provenance::DevCa),
-            Found::Nothing => None,
-        }
-    }
-
-    /// What is wrong but served all the same: expired certificates, readable keys, names not covered.
-    pub fn warnings(&self) -> &[Diagnostic] {
-        &self.warnings
-    }
-
     /// The certificate for a server name; `None` stands for a ClientHello without SNI. No answer means nobody serves it.
     pub fn resolve(&self, sni: Option<&str>) -> Option<Arc<CertifiedKey>> {
         let Some(sni) = sni else { return self.without_sni() };
@@ -108,7 +102,7 @@ impl CertStore {
             Found::Key(key) => Some(key.clone()),
             Found::Managed(cert) => cert.key(),
             Found::Leaf(dev) => dev.leaf(&name),
-            Found::Nothing => None,
+            Found::Unusable(_) | Found::Nothing => None,
         }
     }
 
@@ -116,10 +110,11 @@ impl CertStore {
     pub fn serves(&self, sni: Option<&str>) -> bool {
         match sni {
             Some(sni) => match self.find(&names::normalize(sni)) {
-                Found::Nothing => false,
+                Found::Unusable(_) | Found::Nothing => false,
                 Found::Managed(cert) => cert.is_there(),
                 Found::Key(_) | Found::Leaf(_) => true,
             },
+            None if self.is_default_refused() => false,
             None => self.default.is_some() || self.dev_default.is_some() || self.site_default.is_some(),
         }
     }
@@ -138,20 +133,30 @@ impl CertStore {
         }
     }
 
-    /// What a site asks of its clients, by its place in the config. A connection may carry requests for it only where the
-    /// same was asked.
+    /// Whether a site asks of its clients what a connection was asked (`None`: nothing). Only then may the connection carry
+    /// requests for it. The site stands at this place in the config.
+    pub fn asks(&self, site: usize, asked: Option<PolicyId>) -> bool {
+        match self.policies.of_site(site) {
+            Asks::Closed(_) => false,
+            asks => self.policies.policy(asks).map(|policy| policy.id) == asked,
+        }
+    }
+
+    /// What a site asks of its clients, by its place in the config.
     pub fn client_policy(&self, site: usize) -> Option<PolicyId> {
-        self.policies.of_site(site).map(|policy| policy.id)
+        self.policies.policy(self.policies.of_site(site)).map(|policy| policy.id)
     }
 
     /// What is asked of a client that asks for this name.
     pub fn policy_for(&self, sni: Option<&str>) -> Option<PolicyId> {
-        self.policies.all.get(self.policies.find(sni)?).map(|policy| policy.id)
+        self.policies.policy(self.policies.find(sni)).map(|policy| policy.id)
     }
 
     /// Nobody comes to this site without a certificate.
     pub fn requires_client_cert(&self, site: usize) -> bool {
-        self.policies.of_site(site).is_some_and(|policy| policy.required)
+        let asks = self.policies.of_site(site);
+        let required = self.policies.policy(asks).map(|policy| policy.required);
+        required.or(self.policies.closed(asks).map(|closed| closed.required)).unwrap_or(false)
     }
 
     /// What is being done about the certificate of a host that has none yet.
@@ -167,35 +172,25 @@ impl CertStore {
         &self.managed
     }
 
+    /// Whether ACME waits with the first order of one of these: a file that cannot be used may be for its names.
+    pub fn holds(&self, cert: &Arc<ManagedCert>) -> bool {
+        self.held.iter().any(|held| Arc::ptr_eq(held, cert))
+    }
+
     /// The answers to challenges, where a site has its certificate by ACME.
     pub fn challenges(&self) -> Option<&Arc<Challenges>> {
         self.challenges.as_ref()
     }
 
-    /// What [`CertStore::resolve`] answers with, in words for a person; no leaf is made for it.
-    pub fn describe(&self, sni: Option<&str>) -> Option<String> {
-        let key = match sni {
-            Some(sni) => match self.find(&names::normalize(sni)) {
-                Found::Key(key) => key,
-                Found::Leaf(_) => return Some(format!("a leaf of the development CA for {sni}")),
-                Found::Managed(cert) if cert.is_there() => return Some(format!("the ACME certificate for {sni}")),
-                Found::Managed(_) => return Some(format!("an ACME certificate for {sni}, once it is there")),
-                Found::Nothing => return None,
-            },
-            None => match (&self.default, &self.dev_default, &self.site_default) {
-                (Some(key), ..) | (None, None, Some(key)) => key,
-                (None, Some(names), _) => return Some(format!("a leaf of the development CA for {names}")),
-                (None, None, None) => return None,
-            },
-        };
-        let leaf = key.cert.first().and_then(|der| x509_parser::parse_x509_certificate(der).ok());
-        Some(match leaf {
-            Some((_, leaf)) => format!("a certificate file for {}", names::CertNames::of(&leaf)),
-            None => "a certificate file".to_owned(),
-        })
+    /// What a ClientHello without SNI is to get cannot be used, or cannot say which clients may come.
+    pub(super) fn is_default_refused(&self) -> bool {
+        self.default_unusable || self.policies.closed(self.policies.find(None)).is_some()
     }
 
     fn without_sni(&self) -> Option<Arc<CertifiedKey>> {
+        if self.is_default_refused() {
+            return None;
+        }
         if let Some(key) = &self.default {
             return Some(key.clone());
         }
@@ -205,12 +200,22 @@ impl CertStore {
         }
     }
 
-    fn find(&self, name: &str) -> Found<'_> {
+    pub(super) fn find(&self, name: &str) -> Found<'_> {
         self.find_by(name).1
     }
 
-    /// Exact, longest wildcard site, `"*"`, then certificates of no site.
+    /// The most specific first, as the router does: exact, longest wildcard site, `"*"`, then certificates of no site.
     pub(super) fn find_by(&self, name: &str) -> (Rule<'_>, Found<'_>) {
+        let (rule, found) = self.source_of(name);
+        if !self.policies.closed.is_empty()
+            && let Some(closed) = self.policies.closed(self.policies.find(Some(name)))
+        {
+            return (rule, Found::Unusable(&closed.why));
+        }
+        (rule, found)
+    }
+
+    fn source_of(&self, name: &str) -> (Rule<'_>, Found<'_>) {
         if let Some(source) = self.exact.get(name) {
             return (Rule::Exact, self.of_source(source, name, false));
         }
@@ -220,10 +225,12 @@ impl CertStore {
         if let Some(source) = &self.any_site {
             return (Rule::AnySite, self.of_source(source, name, true));
         }
-        match self.covering(name).or(self.fallback(false)) {
-            Some(key) => (Rule::NoSite, Found::Key(key)),
-            None => (Rule::NoSite, Found::Nothing),
-        }
+        let found = match (self.covering(name), self.unusable.of(name)) {
+            (Some(key), _) => Found::Key(key),
+            (None, Some(why)) => Found::Unusable(why),
+            (None, None) => self.fallback(false),
+        };
+        (Rule::NoSite, found)
     }
 
     fn wildcard_site(&self, name: &str) -> Option<(&str, &Source)> {
@@ -239,12 +246,23 @@ impl CertStore {
         match source {
             Source::Files(key) => Found::Key(key),
             Source::Managed(cert) => Found::Managed(cert),
-            Source::Dev => self.leaves(name).map_or(Found::Nothing, Found::Leaf),
-            Source::Auto => match (self.covering(name), self.leaves(name), self.fallback(any)) {
-                (Some(key), _, _) | (None, None, Some(key)) => Found::Key(key),
-                (None, Some(dev), _) => Found::Leaf(dev),
-                (None, None, None) => Found::Nothing,
+            Source::Unusable(why) => Found::Unusable(why),
+            Source::Dev => match (self.leaves(name), &self.dev_unusable) {
+                (Some(dev), _) => Found::Leaf(dev),
+                (None, Some(why)) => Found::Unusable(why),
+                (None, None) => Found::Nothing,
             },
+            Source::Auto => {
+                // The default serves the rest of the site "*" whatever becomes of the development CA.
+                let no_leaf = self.dev_unusable.as_ref().filter(|_| !any || names::is_local(name));
+                let unusable = self.unusable.of(name).or(no_leaf);
+                match (self.covering(name), unusable, self.leaves(name)) {
+                    (Some(key), ..) => Found::Key(key),
+                    (None, Some(why), _) => Found::Unusable(why),
+                    (None, None, Some(dev)) => Found::Leaf(dev),
+                    (None, None, None) => self.fallback(any),
+                }
+            }
         }
     }
 
@@ -262,8 +280,13 @@ impl CertStore {
     }
 
     /// The default certificate: for the site `"*"`, which serves every name, and where unknown hosts get it.
-    fn fallback(&self, any: bool) -> Option<&Arc<CertifiedKey>> {
-        self.default.as_ref().filter(|_| any || self.unknown_host == UnknownHost::Default)
+    fn fallback(&self, any: bool) -> Found<'_> {
+        match (&self.default, &self.unusable.first) {
+            _ if !any && self.unknown_host == UnknownHost::Reject => Found::Nothing,
+            (Some(key), _) => Found::Key(key),
+            (None, Some(why)) => Found::Unusable(why),
+            (None, None) => Found::Nothing,
+        }
     }
 }
 

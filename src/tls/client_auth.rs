@@ -1,26 +1,18 @@
 //! Which certificates a site asks of its clients: one policy for each set of roots, lists and mode.
 
 use std::collections::HashMap;
-use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use rustls::RootCertStore;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
+use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
-use x509_parser::prelude::FromDer;
-use x509_parser::revocation_list::CertificateRevocationList;
 
-use super::load::{self, date};
-use super::{names, provider};
+use super::{crl, load, names, provider};
 use crate::config::diagnostics::Diagnostic;
 use crate::config::{ClientAuth, ClientAuthMode, Config, HostPattern, Origin, SiteTls};
-
-/// Bytes of a revocation list at most: the largest public ones have some ten MiB.
-const MAX_CRL: u64 = 64 << 20;
 
 /// What tells one policy from another, in all generations: a digest of mode and roots.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,7 +25,7 @@ impl std::fmt::Debug for PolicyId {
 }
 
 /// What is asked of clients.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Policy {
     pub id: PolicyId,
     /// The same with the revocation lists: a session must not be resumed past the list that ends it.
@@ -42,63 +34,99 @@ pub(super) struct Policy {
     pub required: bool,
 }
 
+/// A policy whose roots or lists cannot be used: nobody is let in.
+#[derive(Debug)]
+pub(super) struct Closed {
+    pub required: bool,
+    /// In one line.
+    pub why: Arc<str>,
+}
+
+/// What a host asks of its clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Asks {
+    #[default]
+    Nothing,
+    /// Index into `all`.
+    Policy(usize),
+    /// Index into `closed`.
+    Closed(usize),
+}
+
+/// What tells the policies of a config apart: the mode, and the files of roots and lists.
+type Wanted = (ClientAuthMode, Vec<PathBuf>);
+
 /// The policies of one generation. Empty where no site asks for certificates.
 #[derive(Debug, Default)]
 pub(super) struct Policies {
     pub all: Vec<Policy>,
-    /// Index into `all`, by site.
-    of_site: Vec<Option<usize>>,
+    pub closed: Vec<Closed>,
+    /// Those in use, for the next generation.
+    opened: HashMap<Wanted, Asks>,
+    of_site: Vec<Asks>,
     /// By host, as the router finds a site: sites that ask nothing stand here too, since they may be more specific.
-    exact: HashMap<Box<str>, Option<usize>>,
-    wildcard: HashMap<Box<str>, Option<usize>>,
-    any: Option<usize>,
+    exact: HashMap<Box<str>, Asks>,
+    wildcard: HashMap<Box<str>, Asks>,
+    any: Asks,
     /// Of a client that names no server: what all sites share, where they do.
-    without_sni: Option<usize>,
+    without_sni: Asks,
 }
 
 impl Policies {
-    /// Opens the files of every site. Problems go into `out`.
-    pub fn build(config: &Config, now: i64, out: &mut Vec<Diagnostic>) -> Policies {
+    /// Opens the files of every site. Problems go into `out`; what cannot be used is as it was in `last`, and closed where
+    /// it was not there.
+    pub fn build(config: &Config, now: i64, last: Option<&Policies>, out: &mut Vec<Diagnostic>) -> Policies {
         let mut policies = Policies::default();
         if config.sites.iter().all(|site| site.client_auth.is_none()) {
             return policies;
         }
-        let mut known: Vec<(&ClientAuth, Option<usize>)> = Vec::new();
         for site in &config.sites {
-            let index = site.client_auth.as_ref().and_then(|auth| {
-                let same = |other: &ClientAuth| {
-                    let files = |auth: &ClientAuth| -> Vec<std::path::PathBuf> {
-                        std::iter::once(&auth.ca).chain(&auth.crl).map(|(path, _)| path.clone()).collect()
-                    };
-                    other.mode == auth.mode && files(other) == files(auth)
-                };
-                if let Some((_, index)) = known.iter().find(|(other, _)| same(other)) {
-                    return *index;
-                }
-                let index = open(auth, now, out).map(|policy| policies.intern(policy));
-                known.push((auth, index));
-                index
-            });
-            policies.of_site.push(index);
+            let asks = match &site.client_auth {
+                Some(auth) => policies.asks(auth, now, last, out),
+                None => Asks::Nothing,
+            };
+            policies.of_site.push(asks);
             if site.tls == SiteTls::Off {
                 continue;
             }
             for host in std::iter::once(&site.host).chain(&site.aliases) {
                 match host {
                     HostPattern::Exact(name) => {
-                        policies.exact.insert(names::normalize(name).into(), index);
+                        policies.exact.insert(names::normalize(name).into(), asks);
                     }
                     HostPattern::Wildcard(base) => {
-                        policies.wildcard.insert(names::normalize(base).into(), index);
+                        policies.wildcard.insert(names::normalize(base).into(), asks);
                     }
-                    HostPattern::Any => policies.any = index,
+                    HostPattern::Any => policies.any = asks,
                 }
             }
         }
         let mut served = config.sites.iter().zip(&policies.of_site).filter(|(site, _)| site.tls != SiteTls::Off);
-        let first = served.next().and_then(|(_, index)| *index);
-        policies.without_sni = first.filter(|_| served.all(|(_, index)| *index == first));
+        let first = served.next().map_or(Asks::Nothing, |(_, asks)| *asks);
+        policies.without_sni = if served.all(|(_, asks)| *asks == first) { first } else { Asks::Nothing };
         policies
+    }
+
+    /// What one site asks. Sites that ask the same share it.
+    fn asks(&mut self, auth: &ClientAuth, now: i64, last: Option<&Policies>, out: &mut Vec<Diagnostic>) -> Asks {
+        let files = std::iter::once(&auth.ca).chain(&auth.crl).map(|(path, _)| path.clone());
+        let wanted = (auth.mode, files.collect());
+        if let Some(asks) = self.opened.get(&wanted) {
+            return *asks;
+        }
+        let mut found = Vec::new();
+        let before = || last.and_then(|last| last.policy(*last.opened.get(&wanted)?)).cloned();
+        let asks = match open(auth, now, &mut found).or_else(before) {
+            Some(policy) => Asks::Policy(self.intern(policy)),
+            None => {
+                let required = auth.mode == ClientAuthMode::Require;
+                self.closed.push(Closed { required, why: load::reason(&found) });
+                Asks::Closed(self.closed.len() - 1)
+            }
+        };
+        out.extend(found);
+        self.opened.insert(wanted, asks);
+        asks
     }
 
     fn intern(&mut self, policy: Policy) -> usize {
@@ -109,24 +137,40 @@ impl Policies {
         self.all.len() - 1
     }
 
-    /// The index of the policy for a server name; `None` asks nothing.
-    pub fn find(&self, sni: Option<&str>) -> Option<usize> {
-        if self.all.is_empty() {
-            return None;
+    /// What is asked of a client that names this server.
+    pub fn find(&self, sni: Option<&str>) -> Asks {
+        if self.of_site.is_empty() {
+            return Asks::Nothing;
         }
         let Some(sni) = sni else { return self.without_sni };
         let name = names::normalize(sni);
-        if let Some(index) = self.exact.get(&*name) {
-            return *index;
+        if let Some(asks) = self.exact.get(&*name) {
+            return *asks;
         }
         let suffixes = std::iter::successors(names::split_label(&name), |(_, rest)| names::split_label(rest));
         let mut wildcards = suffixes.into_iter().filter_map(|(_, base)| self.wildcard.get(base));
         wildcards.next().copied().unwrap_or(self.any)
     }
 
-    /// The policy of a site of the config.
-    pub fn of_site(&self, site: usize) -> Option<&Policy> {
-        self.all.get((*self.of_site.get(site)?)?)
+    /// What a site of the config asks.
+    pub fn of_site(&self, site: usize) -> Asks {
+        self.of_site.get(site).copied().unwrap_or_default()
+    }
+
+    /// The policy behind an answer, where there is one.
+    pub fn policy(&self, asks: Asks) -> Option<&Policy> {
+        match asks {
+            Asks::Policy(index) => self.all.get(index),
+            Asks::Nothing | Asks::Closed(_) => None,
+        }
+    }
+
+    /// Why nobody is let in.
+    pub fn closed(&self, asks: Asks) -> Option<&Closed> {
+        match asks {
+            Asks::Closed(index) => self.closed.get(index),
+            Asks::Nothing | Asks::Policy(_) => None,
+        }
     }
 }
 
@@ -145,17 +189,9 @@ fn open(auth: &ClientAuth, now: i64, out: &mut Vec<Diagnostic>) -> Option<Policy
     let mut lists = Vec::new();
     let mut whole = true;
     for (path, origin) in &auth.crl {
-        match read_crl(path) {
-            Ok(found) => {
-                warn_stale(path, origin, &found, now, out);
-                lists.extend(found);
-            }
-            Err(why) => {
-                whole = false;
-                let message = format!("`{}` is no revocation list: {why}", path.display());
-                let found = Diagnostic::error("bad-crl", message).at(origin);
-                out.push(found.label("expected a file with `-----BEGIN X509 CRL-----`"));
-            }
+        match crl::read(path, origin, now, out) {
+            Some(found) => lists.extend(found),
+            None => whole = false,
         }
     }
     if !whole {
@@ -208,45 +244,5 @@ fn warn_no_authority(path: &Path, origin: &Origin, roots: &[CertificateDer<'_>],
         let message = format!("`{}` holds no certificate authority", path.display());
         let found = Diagnostic::warning("bad-root", message).at(origin).label("not one that signs others");
         out.push(found.help("name the certificate of the authority that signs the clients' ones"));
-    }
-}
-
-fn read_crl(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
-    let meta = fs::metadata(path).map_err(|error| error.to_string())?;
-    if !meta.is_file() {
-        return Err("it is a folder or a device".into());
-    }
-    if meta.len() > MAX_CRL {
-        return Err("it is larger than 64 MiB".into());
-    }
-    let text = fs::read(path).map_err(|error| error.to_string())?;
-    let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&text).collect();
-    match lists {
-        Err(error) => Err(format!("it is damaged or still being written ({error})")),
-        Ok(lists) if lists.is_empty() && CertificateRevocationList::from_der(&text).is_ok() => Err(format!(
-            "it is in DER form (openssl crl -inform DER -in {} -out {})",
-            path.display(),
-            path.with_extension("pem").display()
-        )),
-        Ok(lists) if lists.is_empty() => Err("there is none in it".into()),
-        Ok(lists) => Ok(lists),
-    }
-}
-
-/// A list past its time still holds, since to refuse everybody is worse; who keeps it should hear.
-fn warn_stale(
-    path: &Path,
-    origin: &Origin,
-    lists: &[CertificateRevocationListDer<'_>],
-    now: i64,
-    out: &mut Vec<Diagnostic>,
-) {
-    for list in lists {
-        let Ok((_, parsed)) = CertificateRevocationList::from_der(list.as_ref()) else { continue };
-        let Some(next) = parsed.next_update().map(|next| next.timestamp()).filter(|next| *next < now) else { continue };
-        let message = format!("`{}`: a revocation list is out of date", path.display());
-        let found = Diagnostic::warning("crl-out-of-date", message).at(origin);
-        let found = found.label(format!("the next one was due on {}", date(next)));
-        out.push(found.note("it is used all the same: certificates revoked since then are let in"));
     }
 }

@@ -177,6 +177,12 @@ pub fn root_path(settings: &config::DevCa) -> Option<PathBuf> {
     root_dir(settings).map(|dir| dir.join(root_files::CERT))
 }
 
+/// Where the root and its key are or will be.
+pub(super) fn files(settings: &config::DevCa) -> Vec<PathBuf> {
+    let dir = root_dir(settings);
+    dir.iter().flat_map(|dir| [root_files::CERT, root_files::KEY].map(|name| dir.join(name))).collect()
+}
+
 /// The root certificate as PEM; made and stored where it is missing.
 ///
 /// # Errors

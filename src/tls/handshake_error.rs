@@ -14,6 +14,8 @@ pub enum HandshakeError<IO> {
     UnknownHost(Box<str>),
     /// The certificate of this host is still to come; `internal_error` was sent. The state is what is being done about it.
     NoCertificateYet { name: Box<str>, state: Arc<str> },
+    /// The files of this host cannot be used, for this reason; `unrecognized_name` was sent.
+    UnusableCertificate { name: Box<str>, why: Arc<str> },
     /// No failure: an ACME server has seen the answer to its challenge for this name (RFC 8737).
     Challenge(Box<str>),
     /// The client named no server, and there is no certificate for that; `missing_extension` was sent.
@@ -57,6 +59,7 @@ impl<IO> HandshakeError<IO> {
         Some(match self {
             HandshakeError::UnknownHost(_) => HandshakeFailure::UnknownHost,
             HandshakeError::NoCertificateYet { .. } => HandshakeFailure::NoCertificateYet,
+            HandshakeError::UnusableCertificate { .. } => HandshakeFailure::UnusableCertificate,
             HandshakeError::Challenge(_) => return None,
             HandshakeError::NoServerName => HandshakeFailure::NoServerName,
             HandshakeError::ClientAlert(_) => HandshakeFailure::ClientAlert,
@@ -76,6 +79,9 @@ impl<IO> fmt::Display for HandshakeError<IO> {
             }
             HandshakeError::NoCertificateYet { name, state } => {
                 write!(f, "no certificate for {name:?} yet (alert internal_error sent): {state}")
+            }
+            HandshakeError::UnusableCertificate { name, why } => {
+                write!(f, "no usable certificate for {name:?} (alert unrecognized_name sent): {why}")
             }
             HandshakeError::Challenge(name) => write!(f, "the ACME server has checked {name:?} by tls-alpn-01"),
             HandshakeError::NoServerName => {
@@ -173,11 +179,15 @@ mod tests {
 
     #[test]
     fn each_error_is_one_clear_line() {
-        let table: [(Error, &str); 13] = [
+        let table: [(Error, &str); 14] = [
             (Error::UnknownHost("x.test".into()), "no site for \"x.test\" (alert unrecognized_name sent)"),
             (
                 Error::NoCertificateYet { name: "x.example.com".into(), state: "it is being ordered".into() },
                 "no certificate for \"x.example.com\" yet (alert internal_error sent): it is being ordered",
+            ),
+            (
+                Error::UnusableCertificate { name: "x.test".into(), why: "cert-not-found: no file".into() },
+                "no usable certificate for \"x.test\" (alert unrecognized_name sent): cert-not-found: no file",
             ),
             (Error::Challenge("x.example.com".into()), "the ACME server has checked \"x.example.com\" by tls-alpn-01"),
             (

@@ -14,7 +14,7 @@ use x509_parser::x509::SubjectPublicKeyInfo;
 use super::hints;
 use super::names::CertNames;
 use super::pem::{self, PemFile, ReadError, Shape};
-use crate::config::diagnostics::Diagnostic;
+use crate::config::diagnostics::{Diagnostic, Severity};
 use crate::config::{CertFiles, HostPattern, Origin};
 
 /// A chain that can be served: the leaf first, its key checked against it.
@@ -53,6 +53,12 @@ pub(super) fn load(files: &CertFiles, now: i64, out: &mut Vec<Diagnostic>) -> Op
 pub(super) fn roots(path: &Path, origin: &Origin, out: &mut Vec<Diagnostic>) -> Option<Vec<CertificateDer<'static>>> {
     let part = Part { path, origin, key: false };
     part.read(out).and_then(|file| part.certificates(file, out))
+}
+
+/// The first error among the problems of some files, in one line for a log.
+pub(super) fn reason(problems: &[Diagnostic]) -> Arc<str> {
+    let error = problems.iter().find(|problem| problem.severity == Severity::Error);
+    error.map_or_else(|| "its files cannot be used".into(), |error| error.line().into())
 }
 
 fn swapped(cert: &PemFile, key: &PemFile) -> bool {
@@ -162,7 +168,10 @@ impl Part<'_> {
     fn not_pem(&self, file: &PemFile) -> Diagnostic {
         let path = self.path.display();
         let (message, help) = match &file.shape {
-            Shape::Empty => (format!("`{path}` is empty"), None),
+            Shape::Empty => (
+                format!("`{path}` is empty"),
+                Some("write the file anew: a full disk or a renewal that failed leaves such files".into()),
+            ),
             Shape::EncryptedKey => (
                 format!("`{path}` is encrypted: a passphrase cannot be asked for at a start"),
                 Some(format!("openssl pkey -in {path} -out decrypted.key")),
@@ -354,7 +363,7 @@ pub(super) fn warn_dates(files: &CertFiles, leaf: &X509Certificate<'_>, now: i64
             .label(format!("{} to {}", date(from), date(to)))
             .note(format!("the clock of this machine says {}", date(now)))
             .note("it is served anyway; browsers will show ERR_CERT_DATE_INVALID")
-            .help("renew it"),
+            .help("renew it, or let vestibule do it: tls = \"acme\""),
     );
 }
 

@@ -4,7 +4,7 @@
 //! get an alert.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair};
@@ -25,6 +25,7 @@ pub struct ManagedCert {
     names: Box<[String]>,
     /// Orders that succeeded, and that failed.
     orders: (AtomicU64, AtomicU64),
+    held: AtomicBool,
     current: RwLock<Current>,
 }
 
@@ -37,7 +38,12 @@ struct Current {
 impl ManagedCert {
     fn new(names: &[String]) -> ManagedCert {
         let current = Current { key: None, state: "it has not been ordered yet".into() };
-        ManagedCert { names: names.into(), orders: Default::default(), current: RwLock::new(current) }
+        ManagedCert {
+            names: names.into(),
+            orders: Default::default(),
+            held: false.into(),
+            current: RwLock::new(current),
+        }
     }
 
     /// The names it is for: hosts in lower case, wildcards as `*.example.com`. The first is the site's own.
@@ -67,6 +73,15 @@ impl ManagedCert {
     /// Orders that succeeded, and that failed, since the start.
     pub fn orders(&self) -> (u64, u64) {
         (self.orders.0.load(Ordering::Relaxed), self.orders.1.load(Ordering::Relaxed))
+    }
+
+    /// Whether the first order waits, since a file that cannot be used may be for these names.
+    pub fn hold(&self, held: bool) {
+        self.held.store(held, Ordering::Relaxed);
+    }
+
+    pub fn is_held(&self) -> bool {
+        self.held.load(Ordering::Relaxed)
     }
 
     /// Serves a certificate from the next handshake on.

@@ -8,9 +8,11 @@ mod accept;
 mod build;
 mod certs;
 mod choice;
+mod chosen;
 mod client;
 mod client_auth;
 mod client_cert;
+mod crl;
 mod dev_ca;
 mod dev_leaves;
 mod examine;
@@ -27,6 +29,8 @@ pub mod private_files;
 mod root_files;
 #[cfg(test)]
 mod tests;
+mod told;
+mod unusable;
 mod verify;
 
 use std::collections::HashMap;
@@ -42,8 +46,8 @@ use rustls::{SupportedCipherSuite, SupportedProtocolVersion};
 use client_auth::Policy;
 
 pub use accept::{Acceptor, TlsFacts};
-pub use certs::{CertStore, Provenance};
-pub use choice::Choice;
+pub use certs::CertStore;
+pub use chosen::Choice;
 pub use client::{ClientTls, Connector, Roots, is_alert, server_name};
 pub use client_auth::PolicyId;
 pub use client_cert::ClientCert;
@@ -57,6 +61,7 @@ pub use managed::{Challenges, Live, Managed, ManagedCert, ServedCert};
 
 pub use names::{CertNames, dns_matches, is_local, normalize};
 pub use pem::certificate as certificate_pem;
+pub use told::Provenance;
 
 /// AEAD suites with forward secrecy only, in our order: AES-128 with SHA-256 first. A full handshake costs a quarter less
 /// with it than with AES-256 and SHA-384, which OpenSSL's clients name first (94 against 125 microseconds, measured).

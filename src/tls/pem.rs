@@ -6,7 +6,7 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use rustls::pki_types::pem::{PemObject, SectionKind};
+use rustls::pki_types::pem::{Error, PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// The longest file read, in bytes: a chain of a hundred certificates is far below it.
@@ -85,7 +85,7 @@ pub(super) fn sections(bytes: &[u8]) -> PemFile {
         let (kind, der) = match section {
             Ok(section) => section,
             Err(error) => {
-                file.shape = Shape::Damaged(error.to_string());
+                file.shape = Shape::Damaged(reason(&error));
                 break;
             }
         };
@@ -114,6 +114,16 @@ pub fn certificate(der: &[u8]) -> String {
         text.push('\n');
     }
     text + "-----END CERTIFICATE-----\n"
+}
+
+/// Why a PEM text does not decode; the library shows the bytes of a line as numbers.
+pub(super) fn reason(error: &Error) -> String {
+    let text = |line: &[u8]| String::from_utf8_lossy(line).escape_debug().take(60).collect::<String>();
+    match error {
+        Error::MissingSectionEnd { end_marker } => format!("the line `-----END {}-----` is missing", text(end_marker)),
+        Error::IllegalSectionStart { line } => format!("the line `{}` begins no section", text(line)),
+        other => other.to_string(),
+    }
 }
 
 /// Names the form of a file without a certificate and without a key.
@@ -162,6 +172,16 @@ mod tests {
         let old = b"-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAAAA\n-----END RSA PRIVATE KEY-----\n";
         assert_eq!(sections(old).shape, Shape::EncryptedKey);
         assert!(matches!(sections(b"-----BEGIN CERTIFICATE-----\nAAAA\n").shape, Shape::Damaged(_)));
+    }
+
+    #[test]
+    fn what_a_damaged_file_lacks_is_said_in_its_own_words() {
+        let reason = |text: &[u8]| match sections(text).shape {
+            Shape::Damaged(reason) => reason,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(reason(b"-----BEGIN CERTIFICATE-----\nAAAA\n"), "the line `-----END CERTIFICATE-----` is missing");
+        assert_eq!(reason(b"-----BEGIN CERT\nAAAA\n"), "the line `-----BEGIN CERT` begins no section");
     }
 
     #[test]

@@ -292,7 +292,7 @@ class Changes(Case):
         whole = self.list.read_bytes()
         self.list.write_bytes(whole[: len(whole) // 2])
         support.wait_until(lambda: "the last good ones stay" in self.proxy.output(), "the problem is said", SOON)
-        self.assertIn("is no revocation list: it is damaged or still being written", self.proxy.output())
+        self.assertIn("` is damaged or still being written", self.proxy.output())
         self.assertTrue(self.comes_in(self.alice))
         self.assertFalse(self.comes_in(self.revoked))
 

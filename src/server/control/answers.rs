@@ -2,7 +2,7 @@
 
 use super::{BoundDoor, Changes, Control, Loaded, text};
 use crate::server::admin::{Question, Reply, Seen};
-use crate::server::status;
+use crate::server::{status, unusable};
 
 impl Control {
     /// Answers a question of the administration socket.
@@ -30,7 +30,8 @@ impl Control {
         let Loaded { config, sources, .. } = self.read()?;
         let changes = Changes::between(&self.snapshot.config, &config);
         let doors = self.open_doors(&config)?;
-        self.build(config, &doors).map_err(|error| text(&error, &sources))?;
+        let next = self.build(config, &doors, None).and_then(|next| unusable::refuse_new(&next, &self.snapshot));
+        next.map_err(|error| text(&error, &sources))?;
         let affected = changes.affected(&self.reports().await);
         Ok(format!("would become generation {}: {changes}{affected}", self.generation + 1))
     }
@@ -53,7 +54,7 @@ impl Control {
             restarts: self.restarts,
             trial: self.trial.as_ref(),
             kept: self.history.generations(),
-            certs: self.snapshot.certs.as_deref(),
+            snapshot: &self.snapshot,
         };
         status::json(&facts, &reports)
     }

@@ -46,6 +46,8 @@ impl Control {
             max_connections: (self.max_connections * self.count) as u64,
             servers: scrape::servers(config, &self.snapshot.shared, &reports),
             certificates: self.expiry.certificates(config, certs),
+            certificate_errors: certs.map_or(0, |certs| certs.errors().len() as u64),
+            unusable: scrape::unusable(&self.snapshot),
             acme: scrape::acme(certs),
             log: self.outputs.log_stats().map(|stats| (stats.lines, stats.lost, stats.waiting)),
             spans: self.outputs.trace_stats().map(|stats| (stats.sent, stats.lost, stats.waiting)),

@@ -127,3 +127,18 @@ fn what_is_stored_is_read_whole_or_refused() {
 fn a_secret_of_the_config_is_not_shown() {
     assert_eq!(format!("{:?}", Secret(b"key".to_vec())), "Secret");
 }
+
+#[test]
+fn a_name_is_not_ordered_while_a_file_that_cannot_be_read_may_be_for_it() {
+    let folder = Folder::new();
+    let sites = vec![site("auto.example.com", SiteTls::Auto), site("asked.example.com", SiteTls::Acme)];
+    let mut config = config(folder.0.path(), vec![folder.files("nope.pem", "nope.key")], sites);
+    config.acme = Some(acme(&[]));
+    let open = |config: &Config| {
+        let store = CertStore::open(config, &DevAuthority::default(), &Managed::default(), None).unwrap();
+        store.managed().iter().map(|cert| store.holds(cert)).collect::<Vec<_>>()
+    };
+    assert_eq!(open(&config), [true, false]);
+    folder.pair("nope", &["nope.example.com"]);
+    assert_eq!(open(&config), [false, false]);
+}

@@ -7,3 +7,4 @@ mod handshake;
 mod managed;
 mod store;
 pub(super) mod support;
+mod unusable;
