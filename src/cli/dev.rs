@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use super::child::{self, Child};
 use super::lan::Lan;
 use super::local::{self, HIGH, Ports, USUAL};
 use super::{inspector, report};
@@ -17,7 +18,7 @@ const HOLD: Duration = Duration::from_secs(10);
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// A port or host:port; NAME=TARGET for several, each at https://NAME.FOLDER.localhost
-    #[arg(required = true, value_name = "[NAME=]TARGET")]
+    #[arg(required_unless_present = "command", value_name = "[NAME=]TARGET")]
     targets: Vec<String>,
     /// Port of the plain door (default: 80, else 8080)
     #[arg(long, value_name = "PORT")]
@@ -28,6 +29,9 @@ pub(super) struct Arguments {
     /// Listen on the local network too, for phones: on this address of the machine (default: its private one)
     #[arg(long, value_name = "ADDRESS", num_args = 0..=1, require_equals = true)]
     lan: Option<Option<IpAddr>>,
+    /// The app's own command: it is started with PORT (the first target's, else a free one) and HOST set, and stopped again
+    #[arg(last = true, value_name = "CMD")]
+    command: Vec<String>,
 }
 
 /// A site to serve: its host and where it goes.
@@ -39,7 +43,11 @@ struct Site {
 
 pub(super) fn main(arguments: &Arguments, began: Instant, color: bool) -> anyhow::Result<ExitCode> {
     let folder = std::env::current_dir().ok().and_then(|dir| dir.file_name().map(|n| n.to_string_lossy().into_owned()));
-    let sites = sites(&arguments.targets, folder.as_deref().unwrap_or("app"))?;
+    let targets = match &arguments.targets[..] {
+        [] => vec![child::free_port()?.to_string()],
+        given => given.to_vec(),
+    };
+    let sites = sites(&targets, folder.as_deref().unwrap_or("app"))?;
     let load = |hosts: &[String]| config::parse("the command line", &config_text(&sites, hosts), Path::new(""));
     let mut loaded = match load(&[]) {
         Ok(loaded) => loaded,
@@ -71,6 +79,10 @@ pub(super) fn main(arguments: &Arguments, began: Instant, color: bool) -> anyhow
     };
     let root = tls::root_path(&loaded.config.dev_ca);
     let sources = loaded.sources.clone();
+    let mut child = match &arguments.command[..] {
+        [] => None,
+        command => Some(Child::start(command, port(&sites[0].target))?),
+    };
     let served = bound.serve(loaded, began, None, |snapshot| {
         for site in &sites {
             let state = if answers(&site.target) { "backend answers" } else { "waiting for the backend" };
@@ -90,9 +102,11 @@ pub(super) fn main(arguments: &Arguments, began: Instant, color: bool) -> anyhow
             eprintln!("  trust   browsers warn until they trust {}: once, vestibule trust", root.display());
         }
         eprintln!("ready in {:.3} s. Ctrl-C stops.", began.elapsed().as_secs_f64());
+        child.as_mut().map(Child::watch);
     });
+    let code = child.map_or(ExitCode::SUCCESS, Child::end);
     Ok(match served {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => code,
         Err(error) => report::start_error(&error, &sources, color),
     })
 }
@@ -144,6 +158,11 @@ fn config_text(sites: &[Site], hosts: &[String]) -> String {
     text
 }
 
+/// The port of a target that has one.
+fn port(target: &str) -> Option<u16> {
+    target.rsplit(':').next()?.parse().ok()
+}
+
 /// Whether something accepts connections there; said once, never waited for.
 fn answers(target: &str) -> bool {
     let address = if target.parse::<u16>().is_ok() { format!("localhost:{target}") } else { target.to_string() };
@@ -169,6 +188,12 @@ mod tests {
     #[test]
     fn several_targets_without_names_are_refused() {
         assert!(sites(&["3000".into(), "4000".into()], "x").is_err());
+    }
+
+    #[test]
+    fn a_command_is_told_the_port_of_its_target() {
+        let targets = ["3000", "127.0.0.1:3000", "[::1]:3000", "h2c://localhost:3000", "unix:/run/3000"];
+        assert_eq!(targets.map(port), [Some(3000), Some(3000), Some(3000), Some(3000), None]);
     }
 
     #[test]

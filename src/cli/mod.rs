@@ -4,6 +4,7 @@ mod admin;
 mod ca;
 mod cert;
 mod check;
+mod child;
 mod compare;
 mod config;
 mod demo;
@@ -65,7 +66,8 @@ enum Command {
     /// Local HTTPS for apps on this machine, without a config file
     #[command(after_help = "Examples:\n  vestibule dev 3000\n  vestibule dev app=3000 api=8080\n  \
         vestibule dev 3000 --lan                              for phones, with a QR code\n  \
-        vestibule dev 127.0.0.1:5173 --https 8443 --http 8080")]
+        vestibule dev 127.0.0.1:5173 --https 8443 --http 8080\n  \
+        vestibule dev -- npm run dev          starts the app with PORT and HOST set, and stops it")]
     Dev(dev::Arguments),
     /// Read a config and open its certificates, start nothing, say every problem
     #[command(

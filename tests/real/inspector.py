@@ -10,16 +10,16 @@ import unittest
 
 import support
 from backends import FunctionServer
-from chromium import Browser
 from rawhttp import Client
-from selenium.webdriver.common.by import By
-from selenium.webdriver.common.keys import Keys
+from webdriver import complaints, window
 
 SHOTS = support.ROOT / "target/screenshots"
 SECRETS = ("s3cret-cookie", "s3cret-bearer", "s3cret-token", "s3cret-set")
 # The ring (4 MiB), the queue and their pages, with what an allocator keeps.
 MEMORY = 24
 SECTIONS = ("wires", "ladder", "cost", "identity", "requests", "map", "posture")
+# Keys as WebDriver names them.
+ENTER, LEFT = "\ue007", "\ue012"
 
 
 def inspected(sites, inspector='{ listen = "127.0.0.1:0" }', top=""):
@@ -52,7 +52,7 @@ class Page(unittest.TestCase):
         cls.ca = cls.proxy.ca()
         cls.origin = cls.url.partition("/?")[0]
         cls.token = cls.url.partition("token=")[2]
-        cls.browser = Browser()
+        cls.browser = window()
         cls.addClassCleanup(cls.browser.close)
 
     def ask(self, path="/", fields="", secure=False, method="GET", host=support.HOST):
@@ -74,27 +74,36 @@ class Page(unittest.TestCase):
         browser = browser or self.browser
         browser.open(self.url)
         support.wait_until(
-            lambda: browser.driver.current_url == f"{self.origin}/" and browser.run("return !!document.querySelector('#requests')"),
+            lambda: browser.url() == f"{self.origin}/" and browser.script("return !!document.querySelector('#requests')"),
             "the printed address leads to the page",
         )
         if path != "/":
             browser.open(self.origin + path)
 
+    @staticmethod
+    def summary(browser, path):
+        """The line of the request to `path` in the list."""
+        line = (
+            "return [...document.querySelectorAll('#list > li')].find(row => row.textContent.includes(arguments[0]))"
+            "?.querySelector('summary')"
+        )
+        return support.wait_until(lambda: browser.script(line, path), f"{path} is in the list")
+
     def live(self, browser=None):
         browser = browser or self.browser
-        support.wait_until(lambda: browser.run("return document.querySelector('#live').className === 'on'"), "the page is live")
+        support.wait_until(lambda: browser.script("return document.querySelector('#live').className === 'on'"), "the page is live")
 
     def test_it_loads_without_a_complaint_or_a_request_elsewhere(self):
-        self.browser.asked(), self.browser.complaints()
+        self.browser.asked(), complaints(self.browser)
         self.open()
         self.live()
-        self.assertEqual(self.browser.complaints(), [])
+        self.assertEqual(complaints(self.browser), [])
         elsewhere = [url for url in self.browser.asked() if not url.startswith((self.origin + "/", "data:"))]
         self.assertEqual(elsewhere, [])
         for name in SECTIONS:
-            self.assertTrue(self.browser.run("return document.getElementById(arguments[0]).innerText.length > 40", name), name)
+            self.assertTrue(self.browser.script("return document.getElementById(arguments[0]).innerText.length > 40", name), name)
         # The token is not in the address any more.
-        self.assertNotIn("token", self.browser.driver.current_url)
+        self.assertNotIn("token", self.browser.url())
         answer, text = self.page()
         self.assertLess(len(text), 100 << 10)
         policy = answer.getheader("Content-Security-Policy")
@@ -111,7 +120,7 @@ class Page(unittest.TestCase):
             began = time.monotonic()
             self.ask(path)
             found = "return document.querySelector('#list > li').innerText.includes(arguments[0])"
-            support.wait_until(lambda: self.browser.run(found, path), "the request is on the page")
+            support.wait_until(lambda: self.browser.script(found, path), "the request is on the page")
             took.append(time.monotonic() - began)
         # The best of five: the machine is shared.
         self.assertLess(min(took), 1.0, took)
@@ -119,7 +128,7 @@ class Page(unittest.TestCase):
     def test_the_two_wires_show_what_can_be_read_on_each(self):
         self.open(path="/?site=demo.localhost&again=1")
         clear, sealed, behind = (
-            self.browser.driver.find_element(By.CSS_SELECTOR, f"#wires .{name}").text for name in ("clear", "sealed", "behind")
+            self.browser.text(f"#wires .{name}") for name in ("clear", "sealed", "behind")
         )
         for secret in ("my-secret-search", "my-secret-session", "my-secret-password"):
             self.assertIn(secret, clear)
@@ -127,10 +136,10 @@ class Page(unittest.TestCase):
             self.assertIn(secret, behind)
         self.assertIn("demo.localhost", sealed)
         self.assertIn("X-Forwarded-Proto: https", behind)
-        ladder = self.browser.driver.find_element(By.ID, "ladder").text
+        ladder = self.browser.text("#ladder")
         for step in ("SYN, ACK", "ClientHello", "ServerHello", "CertificateVerify", "Finished", "FIN"):
             self.assertIn(step, ladder)
-        trips = self.browser.run("return [...document.querySelectorAll('.bars li')].map(row => row.dataset.trips)")
+        trips = self.browser.script("return [...document.querySelectorAll('.bars li')].map(row => row.dataset.trips)")
         self.assertEqual(trips, ["2", "3", "3", "4", "3"])
 
     def test_the_slider_moves_the_bars(self):
@@ -140,27 +149,27 @@ class Page(unittest.TestCase):
             "return [...document.querySelectorAll('.bars li')].map(r => [Number(r.querySelector('rect').getAttribute('width')),"
             " parseFloat(r.querySelector('.value').textContent)])"
         )
-        near, far = self.browser.run(set_to, 1), self.browser.run(set_to, 200)
+        near, far = self.browser.script(set_to, 1), self.browser.script(set_to, 200)
         for (near_width, near_time), (far_width, far_time), trips in zip(near, far, (2, 3, 3, 4, 3)):
             self.assertLess(near_width, far_width)
             self.assertAlmostEqual(far_time - near_time, 199 * trips, delta=1.5)
-        self.assertEqual(self.browser.driver.find_element(By.ID, "rtt-now").text, "200 ms")
+        self.assertEqual(self.browser.text("#rtt-now"), "200 ms")
         # By the keyboard too.
-        slider = self.browser.driver.find_element(By.ID, "rtt")
-        slider.send_keys(Keys.ARROW_LEFT)
-        self.assertEqual(self.browser.driver.find_element(By.ID, "rtt-now").text, "199 ms")
+        self.browser.type("#rtt", LEFT)
+        self.assertEqual(self.browser.text("#rtt-now"), "199 ms")
 
     def test_a_request_opens_into_a_diff_by_the_keyboard(self):
         path = f"/diff-{time.monotonic_ns()}"
         self.ask(path, "Connection: x-hop\r\nX-Hop: 1\r\nX-Kept: yes\r\nX-Forwarded-For: 6.6.6.6\r\n", secure=True)
         self.open()
-        summary = self.browser.driver.find_element(By.XPATH, f"//ol[@id='list']/li[contains(.,'{path}')]//summary")
-        self.browser.run("arguments[0].focus()", summary)
-        summary.send_keys(Keys.ENTER)
-        rows = {}
-        for row in summary.find_elements(By.XPATH, "..//table[1]//tbody/tr"):
-            name = self.browser.run("return arguments[0].querySelector('th').firstChild?.textContent.trim()", row)
-            rows[name] = (row.get_attribute("class"), row.text)
+        summary = self.summary(self.browser, path)
+        self.browser.script("arguments[0].focus()", summary)
+        self.browser.type(summary, ENTER)
+        table = (
+            "return [...arguments[0].parentElement.querySelector('table').tBodies[0].rows].map(row =>"
+            " [row.querySelector('th').firstChild?.textContent.trim(), [row.className, row.innerText]])"
+        )
+        rows = dict(self.browser.script(table, summary))
         self.assertEqual(rows["X-Forwarded-Proto"][0], "added")
         self.assertIn("https", rows["X-Forwarded-Proto"][1])
         self.assertEqual(rows["X-Hop"][0], "removed")
@@ -171,37 +180,37 @@ class Page(unittest.TestCase):
     def test_it_is_usable_without_script(self):
         path = f"/still-{time.monotonic_ns()}"
         self.ask(path)
-        with Browser(script=False) as browser:
+        with window(script=False) as browser:
             self.open(browser)
             for name in SECTIONS:
-                self.assertGreater(len(browser.driver.find_element(By.ID, name).text), 40, name)
-            self.assertFalse(browser.driver.find_element(By.ID, "rtt").is_displayed())
-            costs = browser.driver.find_element(By.CSS_SELECTOR, "#cost table").text
+                self.assertGreater(len(browser.text(f"#{name}")), 40, name)
+            self.assertFalse(browser.displayed("#rtt"))
+            costs = browser.text("#cost table")
             for distance in ("1 ms", "20 ms", "100 ms", "200 ms"):
                 self.assertIn(distance, costs)
-            summary = browser.driver.find_element(By.XPATH, f"//ol[@id='list']/li[contains(.,'{path}')]//summary")
-            browser.driver.execute_cdp_cmd("DOM.enable", {})
-            summary.send_keys(Keys.ENTER)
-            self.assertIn("X-Forwarded-Proto", summary.find_element(By.XPATH, "..").text)
+            summary = self.summary(browser, path)
+            browser.devtools("DOM.enable")
+            browser.type(summary, ENTER)
+            self.assertIn("X-Forwarded-Proto", browser.script("return arguments[0].parentElement.innerText", summary))
             browser.screenshot(SHOTS / "no-script.png")
 
     def test_nothing_scrolls_sideways_on_a_phone_and_every_shot_is_kept(self):
         self.ask("/a/very/long/" + "path" * 60, "X-Long: " + "x" * 300 + "\r\n")
         self.ask("/missing?page=2", "Referer: https://app.localhost/from\r\n", secure=True, host="demo.localhost")
         for language, tag in (("en-US,en", "en"), ("zh-CN,zh", "zh")):
-            with Browser(language=language, width=360, height=780) as browser:
+            with window(language=language, width=360, height=780) as browser:
                 self.open(browser)
                 self.live(browser)
-                self.assertEqual(browser.run("return document.documentElement.lang"), tag)
-                browser.run("document.querySelectorAll('#list details').forEach((one, index) => one.open = index < 3)")
+                self.assertEqual(browser.script("return document.documentElement.lang"), tag)
+                browser.script("document.querySelectorAll('#list details').forEach((one, index) => one.open = index < 3)")
                 for width in (360, 768, 1280):
                     browser.size(width, 900)
-                    wide = browser.run("return document.documentElement.scrollWidth")
+                    wide = browser.script("return document.documentElement.scrollWidth")
                     self.assertLessEqual(wide, width, f"{tag} at {width}")
                     browser.screenshot(SHOTS / f"{tag}-{width}.png")
                 browser.size(1280, 900, dark=True)
                 browser.screenshot(SHOTS / f"{tag}-dark.png")
-                self.assertEqual(browser.complaints(), [])
+                self.assertEqual(complaints(browser), [])
         self.assertIn("两条线路", self.page("/?lang=zh")[1])
 
     def test_secrets_never_reach_the_page(self):
@@ -281,11 +290,11 @@ class Page(unittest.TestCase):
         server = FunctionServer({"/": evil})
         try:
             self.browser.open(f"http://127.0.0.1:{server.port}/#{self.origin}/")
-            got = support.wait_until(lambda: (lambda g: g if len(g) >= 5 else None)(self.browser.run("return window.got")), "all five attempts have ended")
+            got = support.wait_until(lambda: (lambda g: g if len(g) >= 5 else None)(self.browser.script("return window.got")), "all five attempts have ended")
             self.assertEqual([one for one in got if one != "no"], [])
         finally:
             server.close()
-            self.browser.complaints()
+            complaints(self.browser)
 
     def test_the_proxy_does_not_lead_to_the_page(self):
         port = self.origin.rpartition(":")[2]

@@ -15,8 +15,8 @@ import namespace
 import support
 import zxingcpp
 from backends import FunctionServer
-from chromium import Browser
 from netns import Space
+from webdriver import complaints, window
 
 LAPTOP, PHONE, SECOND, PUBLIC = "192.168.77.20", "192.168.77.30", "10.77.0.20", "203.0.113.7"
 NAME = "laptop.local"
@@ -211,23 +211,23 @@ class Lan(unittest.TestCase):
 
     def test_the_page_fits_a_phone_loads_nothing_and_speaks_two_languages(self):
         for language, tag, words in (("en-US,en", "en", "Install anyway"), ("zh-CN,zh", "zh", "仍然安装")):
-            with self.subTest(tag), Browser(script=False, language=language, width=360, height=780) as browser:
-                browser.cdp("Emulation.setUserAgentOverride", userAgent=ANDROID, acceptLanguage=language)
+            with self.subTest(tag), window(False, 360, 780, language) as browser:
+                browser.devtools("Emulation.setUserAgentOverride", userAgent=ANDROID, acceptLanguage=language)
                 browser.open(f"http://{LAPTOP}{ROOT_PATH}")
-                page = browser.driver.find_element("css selector", "html")
-                self.assertEqual(page.get_attribute("lang"), tag)
-                self.assertIn(words, page.text)
+                # Scripts of the page are off, the driver's are not.
+                self.assertEqual(browser.script("return document.documentElement.lang"), tag)
+                self.assertIn(words, browser.text("html"))
                 for shot in ("phone", "phone-dark"):
                     browser.size(360, 780, dark=shot.endswith("dark"))
-                    wide = browser.cdp("Page.getLayoutMetrics")["cssContentSize"]["width"]
+                    wide = browser.devtools("Page.getLayoutMetrics")["cssContentSize"]["width"]
                     self.assertLessEqual(wide, 360)
                     browser.screenshot(SHOTS / f"{shot}-{tag}.png")
-                self.assertEqual(browser.complaints(), [])
+                self.assertEqual(complaints(browser), [])
                 # What the browser shows before it has been anywhere is its own.
                 asked = {url.partition("?")[0] for url in browser.asked() if url.startswith("http")}
                 self.assertEqual(asked - {f"http://{LAPTOP}/favicon.ico"}, {f"http://{LAPTOP}{ROOT_PATH}"})
-                link = browser.driver.find_element("css selector", "details[open] a")
-                self.assertEqual(link.get_attribute("href"), f"http://{LAPTOP}{ROOT_PATH}?crt")
+                link = browser.script("return document.querySelector('details[open] a').href")
+                self.assertEqual(link, f"http://{LAPTOP}{ROOT_PATH}?crt")
 
 
 # The upper and the lower half of a character.
