@@ -17,14 +17,16 @@ ARG CARGO_PROFILE=release
 # The manifest's tests, benches and examples are not in the context; cargo refuses a named one whose file is missing.
 # install -s leaves the symbols out, a tenth of the program: a panic still names its file and line.
 # --target keeps RUSTFLAGS away from build scripts and procedural macros. libm and libgcc are linked in as well. Relocations are
-# packed: half a megabyte, which the C library here unpacks by itself.
+# packed: half a megabyte, which the C library here unpacks by itself. Less is inlined: 0.4 MB, for 2 % more instructions of
+# the program's own in a request, which is one part in 150 of its time.
 RUN --mount=type=cache,id=vestibule-registry,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,id=vestibule-target-${TARGETARCH},target=/src/target,sharing=locked \
     set -eux; \
     awk '/^\[/ { drop = /^\[\[(test|bench|example)\]\]/ } !drop' Cargo.toml > Cargo.build.toml; \
     mv Cargo.build.toml Cargo.toml; \
     host="$(rustc -vV | sed -n 's/^host: //p')"; \
-    RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs" cargo build --locked --bin vestibule --profile "$CARGO_PROFILE" --target "$host"; \
+    RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs -C llvm-args=-inline-threshold=120" \
+        cargo build --locked --bin vestibule --profile "$CARGO_PROFILE" --target "$host"; \
     install -D -s -m 0755 "target/$host/$CARGO_PROFILE/vestibule" /out/usr/bin/vestibule; \
     if ldd /out/usr/bin/vestibule | grep '=>'; then echo 'not static' >&2; exit 1; fi
 # The capability is permitted, not effective: the program raises it itself, so it also starts where all are dropped.
