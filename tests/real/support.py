@@ -37,14 +37,15 @@ HELD_PORTS = []
 
 
 def free_port():
-    """A port the kernel says is free on 127.0.0.1, and gives to nobody who does not ask for it by number.
+    """A port the kernel says is free on every address, and gives to nobody who does not ask for it by number.
 
     A socket that is bound and does not listen keeps it until this process ends: no connection and no other listener is
     given this port by chance, and a server that sets SO_REUSEADDR, as all of ours do, can bind it.
     """
-    holder = socket.socket()
+    holder = socket.socket(socket.AF_INET6)
     holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    holder.bind(("127.0.0.1", 0))
+    holder.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    holder.bind(("::", 0))
     HELD_PORTS.append(holder)
     return holder.getsockname()[1]
 
