@@ -55,9 +55,9 @@ impl ConnInfo {
     pub fn new(peer: SocketAddr, local: SocketAddr, listener: usize, tls: Option<TlsFacts>) -> ConnInfo {
         ConnInfo {
             peer,
-            peer_ip: canonical(peer).to_string().into(),
+            peer_ip: text(canonical(peer)),
             local,
-            local_port: local.port().to_string().into(),
+            local_port: itoa::Buffer::new().format(local.port()).into(),
             listener,
             tls,
             handshake: Duration::ZERO,
@@ -78,6 +78,19 @@ impl ConnInfo {
 
 fn canonical(addr: SocketAddr) -> IpAddr {
     addr.ip().to_canonical()
+}
+
+/// An address in text. Of IPv4 without the formatter, which takes a tenth of the instructions of a short connection.
+fn text(ip: IpAddr) -> Box<str> {
+    let IpAddr::V4(ip) = ip else { return ip.to_string().into() };
+    let (mut text, mut end) = ([b'.'; 15], 0);
+    for octet in ip.octets() {
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(octet).as_bytes();
+        text[end..end + digits.len()].copy_from_slice(digits);
+        end += digits.len() + 1;
+    }
+    String::from_utf8_lossy(&text[..end - 1]).into()
 }
 
 /// A request on its way to the handler.
@@ -198,5 +211,25 @@ impl<H> Shared<H> {
     /// The first one, without connections.
     pub fn new(handler: H, settings: Settings) -> Shared<H> {
         Shared { handler: Rc::new(handler), settings, connections: Rc::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn an_address_reads_as_the_standard_library_writes_it(ip: IpAddr) {
+            prop_assert_eq!(&*text(ip), ip.to_string());
+        }
+    }
+
+    #[test]
+    fn the_longest_and_the_shortest_address_fit() {
+        for ip in ["255.255.255.255", "0.0.0.0", "10.200.3.40", "::1"] {
+            assert_eq!(&*text(ip.parse().unwrap()), ip);
+        }
     }
 }
