@@ -16,12 +16,12 @@ use self::page::Device;
 use crate::http::respond::{self, Format, HTML};
 use crate::http::{ConnInfo, Response};
 use crate::message::{Known, Method, RequestHead, liking};
-use crate::tls::CertFacts;
+use crate::tls::{CertFacts, certificate_pem};
 
 /// Where devices ask for the root.
 pub const PATH: &str = "/.vestibule/ca";
-/// Characters a line of base64 in PEM has (RFC 7468 section 2).
-const PEM_LINE: usize = 64;
+/// Characters a line of base64 has, as in PEM (RFC 7468 section 2).
+const LINE: usize = 64;
 
 /// A root in the forms that devices take.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl CaDownload {
         let base64 = STANDARD.encode(root);
         let style = STANDARD.encode(digest::digest(&digest::SHA256, page::STYLE.as_bytes()));
         Some(CaDownload {
-            certificate: pem(&base64).into(),
+            certificate: certificate_pem(root).into(),
             profile: profile::text(&base64, &fingerprint)?.into(),
             fingerprint,
             content_security_policy: format!(
@@ -105,13 +105,9 @@ fn form(head: &RequestHead) -> Form {
     }
 }
 
-fn pem(base64: &str) -> String {
-    format!("-----BEGIN CERTIFICATE-----\n{}-----END CERTIFICATE-----\n", lines(base64))
-}
-
-/// Base64 in lines of PEM's length, each with its end.
+/// Base64 in lines, each with its end.
 fn lines(base64: &str) -> String {
-    let lines = base64.as_bytes().chunks(PEM_LINE).map(String::from_utf8_lossy);
+    let lines = base64.as_bytes().chunks(LINE).map(String::from_utf8_lossy);
     lines.fold(String::new(), |text, line| text + &line + "\n")
 }
 
@@ -164,6 +160,6 @@ mod tests {
         let pem = String::from_utf8(download.certificate.to_vec()).unwrap();
         assert_eq!(CertFacts::of_pem(&pem).unwrap()[0].fingerprint, download.fingerprint);
         assert_eq!(download.fingerprint().replace(':', "").to_lowercase(), download.fingerprint);
-        assert!(pem.lines().all(|line| line.len() <= PEM_LINE));
+        assert!(pem.lines().all(|line| line.len() <= LINE));
     }
 }
