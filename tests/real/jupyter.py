@@ -10,7 +10,7 @@ import unittest
 
 import howto
 import support
-from webdriver import Browser
+from webdriver import Browser, Refused
 
 TOKEN = "a token of the test"
 # The key, as WebDriver names it.
@@ -154,6 +154,21 @@ class Jupyter(unittest.TestCase):
         focus = "document.querySelector(arguments[0])?.focus(); return document.activeElement.matches(arguments[0])"
         support.wait_until(lambda: browser.script(focus, selector), f"{selector} has the focus", PATIENT)
 
+    @staticmethod
+    def select(browser, name):
+        """Make a file of the list the chosen one. The list is drawn anew while it is read, and a click may go astray."""
+        chosen = "return [...document.querySelectorAll('.jp-DirListing-item.jp-mod-selected')].map(item => item.title)"
+
+        def is_chosen():
+            try:
+                browser.click(f'.jp-DirListing-item[title^="Name: {name}"]')
+            except Refused:
+                return False
+            titles = browser.script(chosen)
+            return len(titles) == 1 and titles[0].startswith(f"Name: {name}")
+
+        support.wait_until(is_chosen, f"{name} is chosen", PATIENT)
+
     def assert_websocket(self, place, word):
         """The WebSocket whose target has `word` was opened over the protocol of the page, and of the place."""
         host, _, protocol, _ = PLACES[place]
@@ -194,7 +209,7 @@ class Jupyter(unittest.TestCase):
         browser.type("#chosen", self.work / name)
         browser.script(DROP)
         self.arrives(self.served(PLACES[place][1]) / name, data)
-        browser.click(f'.jp-DirListing-item[title^="Name: {name}"]')
+        self.select(browser, name)
         browser.script("window.jupyterapp.commands.execute('filebrowser:download')")
         self.arrives(self.work / place / name, data)
         self.assert_clean(browser)
