@@ -1,11 +1,14 @@
 """Backends in threads of the suite's own process: a recorder of exact octets, and a small server of functions."""
 
+import contextlib
 import http.server
 import socket
 import socketserver
 import threading
 
 import support
+import websockets.exceptions
+import websockets.sync.server
 from rawhttp import NotCanonical, read_request
 
 
@@ -219,3 +222,16 @@ def held_server(release):
         handler.reply(200, b"%d" % sum(map(len, handler.body_pieces())))
 
     return FunctionServer({"/": lambda h: h.reply(200, b"one"), "/slow": slow, "/upload": upload})
+
+
+def websocket_echo():
+    """A WebSocket server that sends back what it gets, until its `shutdown()`; and its port."""
+
+    def echo(connection):
+        with contextlib.suppress(websockets.exceptions.ConnectionClosed):
+            for message in connection:
+                connection.send(message)
+
+    server = websockets.sync.server.serve(echo, "127.0.0.1", 0)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server, server.socket.getsockname()[1]

@@ -1,6 +1,5 @@
 """A new config, new certificates and a moved log file take their place while traffic goes on; what is wrong changes nothing."""
 
-import contextlib
 import json
 import os
 import pathlib
@@ -12,12 +11,10 @@ import threading
 import time
 import unittest
 
-import websockets.exceptions
 import websockets.sync.client
-import websockets.sync.server
 
 import support
-from backends import FunctionServer, held_server
+from backends import FunctionServer, held_server, websocket_echo
 from h2raw import H2Client
 from rawhttp import Client
 
@@ -505,13 +502,7 @@ class Load(Case):
         super().setUp()
         self.stop, self.failures, self.counts = threading.Event(), [], {}
 
-        def echo(connection):
-            with contextlib.suppress(websockets.exceptions.ConnectionClosed):
-                for message in connection:
-                    connection.send(message)
-
-        self.echo = websockets.sync.server.serve(echo, "127.0.0.1", 0)
-        threading.Thread(target=self.echo.serve_forever, daemon=True).start()
+        self.echo, self.echo_port = websocket_echo()
         self.addCleanup(self.echo.shutdown)
         self.folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
         self.cert, self.key = self.folder / "live.pem", self.folder / "live.key"
@@ -539,7 +530,7 @@ class Load(Case):
         for new, live in zip(support.make_certificate(folder, "turn.localhost"), (self.cert, self.key)):
             os.replace(new, live)
         stays = self.site(self.app)
-        stays += f'[[sites."{support.HOST}".routes]]\npath = "/ws"\nproxy = "127.0.0.1:{self.echo.socket.getsockname()[1]}"\n'
+        stays += f'[[sites."{support.HOST}".routes]]\npath = "/ws"\nproxy = "127.0.0.1:{self.echo_port}"\n'
         turns = f'[sites."turn.localhost"]\nhttp = "serve"\nrespond = {{ status = 404, body = "" }}\n'
         turns += f'tls = {{ cert = "{self.cert}", key = "{self.key}" }}\n'
         turns += f'[[sites."turn.localhost".routes]]\npath = "/{turn}"\nrespond = {{ status = 200, body = "turn {turn}" }}\n'

@@ -1,6 +1,5 @@
 """What began before a reload: it goes on where nothing has changed for it, and ends after a grace where something has."""
 
-import contextlib
 import json
 import socket
 import threading
@@ -8,10 +7,9 @@ import unittest
 
 import websockets.exceptions
 import websockets.sync.client
-import websockets.sync.server
 
 import support
-from backends import FunctionServer
+from backends import FunctionServer, websocket_echo
 from h2raw import H2Client
 from rawhttp import Client
 from reload import Reloadable
@@ -229,17 +227,11 @@ class Tunnels(Case):
     def setUp(self):
         super().setUp()
 
-        def echo(connection):
-            with contextlib.suppress(websockets.exceptions.ConnectionClosed):
-                for message in connection:
-                    connection.send(message)
-
-        self.echo = websockets.sync.server.serve(echo, "127.0.0.1", 0)
-        threading.Thread(target=self.echo.serve_forever, daemon=True).start()
+        self.echo, self.echo_port = websocket_echo()
         self.addCleanup(self.echo.shutdown)
 
     def routes(self, changes=""):
-        port = self.echo.socket.getsockname()[1]
+        port = self.echo_port
         route = lambda path, extra: f'[[sites."{support.HOST}".routes]]\npath = "{path}"\nproxy = "127.0.0.1:{port}"\n{extra}\n'
         return support.site(self.one.target) + route("/stays", "") + route("/changes", changes)
 

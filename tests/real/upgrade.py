@@ -1,6 +1,5 @@
 """Another process takes over on the same sockets: under load, with streams open, and not at all when it cannot start."""
 
-import contextlib
 import json
 import os
 import re
@@ -10,12 +9,10 @@ import socket
 import threading
 import unittest
 
-import websockets.exceptions
 import websockets.sync.client
-import websockets.sync.server
 
 import support
-from backends import held_server
+from backends import held_server, websocket_echo
 from h2raw import H2Client
 from rawhttp import Client
 
@@ -190,15 +187,9 @@ class Upgrades(Case):
         self.assertEqual(proxy.child.wait(support.PATIENCE), 0, proxy.output())
 
     def test_a_websocket_of_before_lives_on_and_the_old_process_ends_after_it(self):
-        def echo(connection):
-            with contextlib.suppress(websockets.exceptions.ConnectionClosed):
-                for message in connection:
-                    connection.send(message)
-
-        server = websockets.sync.server.serve(echo, "127.0.0.1", 0)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        server, port = websocket_echo()
         self.addCleanup(server.shutdown)
-        proxy = Upgradable(support.site(f"127.0.0.1:{server.socket.getsockname()[1]}"))
+        proxy = Upgradable(support.site(f"127.0.0.1:{port}"))
         self.addCleanup(proxy.close)
         sock = socket.create_connection(("127.0.0.1", proxy.http))
         with websockets.sync.client.connect(f"ws://{support.HOST}/", sock=sock) as client:
