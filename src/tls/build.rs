@@ -110,7 +110,6 @@ impl<'a> Builder<'a> {
         let before = || self.last?.pairs.get(&paths).cloned();
         let loaded = loaded.or_else(before).ok_or_else(|| load::reason(&found));
         self.problems.extend(found);
-        self.store.files.extend(loaded.iter().map(|loaded| (files.clone(), loaded.key.clone())));
         self.loaded.insert(paths, loaded.clone());
         loaded
     }
@@ -228,7 +227,7 @@ impl<'a> Builder<'a> {
             };
             if !dev.ca.allows(name) {
                 let found = dev.ca.refusal(&host.to_string(), &self.config.dev_ca.extra_domains).at(&site.origin);
-                self.mistakes.push(found.label("its root is limited to local names, and clients enforce that"));
+                self.mistakes.push(found);
             }
         }
         self.store.dev_default = Some(self.default_names().into());

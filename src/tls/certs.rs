@@ -13,8 +13,8 @@ use super::load::Loaded;
 use super::managed::{Challenges, ManagedCert};
 use super::names;
 use super::unusable::UnusableCerts;
+use crate::config::UnknownHost;
 use crate::config::diagnostics::Diagnostic;
-use crate::config::{CertFiles, UnknownHost};
 
 /// Where the certificate of a host comes from.
 #[derive(Debug, Clone)]
@@ -64,8 +64,6 @@ pub struct CertStore {
     pub(super) challenges: Option<Arc<Challenges>>,
     /// What is asked of clients.
     pub(super) policies: Policies,
-    /// What was read from which files.
-    pub(super) files: Vec<(CertFiles, Arc<CertifiedKey>)>,
     pub(super) warnings: Vec<Diagnostic>,
     pub(super) errors: Vec<Diagnostic>,
     /// The pairs of files in use, by their paths: what the next generation serves where it cannot read them.

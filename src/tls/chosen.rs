@@ -26,7 +26,7 @@ impl CertStore {
     /// name. `config` is the one this store was built from.
     pub fn choice(&self, config: &Config, host: &str) -> Choice {
         if names::parse_ip(host).is_some() {
-            return self.without_name();
+            return self.without_name(config);
         }
         let (rule, found) = self.find_by(host);
         let site = config.sites.iter().find(|site| serves(site, rule, host));
@@ -43,13 +43,13 @@ impl CertStore {
             Found::Key(key) => (self.of_file(site, key, host), Some(Provenance::File(key.clone()))),
         };
         let shown = self.resolve(Some(host));
-        let files = self.files_of(shown.as_ref());
+        let files = self.files_of(config, shown.as_ref());
         Choice { why: format!("{by}; {source}"), provenance, files, shown }
     }
 
-    fn without_name(&self) -> Choice {
+    fn without_name(&self, config: &Config) -> Choice {
         let shown = self.resolve(None);
-        let files = self.files_of(shown.as_ref());
+        let files = self.files_of(config, shown.as_ref());
         let (source, provenance) = match (&shown, &files) {
             (None, _) => ("and there is no certificate for that", None),
             (Some(key), Some(_)) if self.default.is_some() => {
@@ -82,9 +82,18 @@ impl CertStore {
         "the first of tls.certificates is for what no other covers".into()
     }
 
-    fn files_of(&self, key: Option<&Arc<CertifiedKey>>) -> Option<CertFiles> {
+    /// The files that a certificate is from.
+    fn files_of(&self, config: &Config, key: Option<&Arc<CertifiedKey>>) -> Option<CertFiles> {
         let key = key?;
-        self.files.iter().find(|(_, loaded)| Arc::ptr_eq(loaded, key)).map(|(files, _)| files.clone())
+        let of_sites = config.sites.iter().filter_map(|site| match &site.tls {
+            SiteTls::Files(files) => Some(files),
+            _ => None,
+        });
+        let is_it = |files: &&CertFiles| {
+            let loaded = self.pairs.get(&(files.cert.clone(), files.key.clone()));
+            loaded.is_some_and(|loaded| Arc::ptr_eq(&loaded.key, key))
+        };
+        config.tls.certificates.iter().chain(of_sites).find(is_it).cloned()
     }
 }
 

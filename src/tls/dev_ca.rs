@@ -124,7 +124,8 @@ impl DevCa {
     pub(super) fn refusal(&self, host: &str, extra_domains: &[String]) -> Diagnostic {
         let domain = host.trim_start_matches("*.");
         let message = format!("the development CA may not vouch for `{host}`");
-        let found = Diagnostic::error("dev-name-not-local", message);
+        let found = Diagnostic::error("dev-name-not-local", message)
+            .label("its root is limited to local names, and clients enforce that");
         if names::parse_ip(domain).is_some() {
             return found.help("its root is for loopback, link-local and private addresses: use a host name instead");
         }

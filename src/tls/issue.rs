@@ -78,7 +78,7 @@ pub fn issue(settings: &DevCa, hosts: &[String], client: bool) -> Result<Issued,
 /// The cause stands under the caret where there is a config text; here is none.
 fn explained(found: Diagnostic) -> Diagnostic {
     let mut found = found;
-    found.notes.insert(0, "its root is limited to local names, and clients enforce that".into());
+    found.notes.insert(0, std::mem::take(&mut found.label));
     found
 }
 

@@ -58,7 +58,6 @@ pub use facts::CertFacts;
 pub use handshake_error::HandshakeError;
 pub use issue::{Issued, issue};
 pub use managed::{Challenges, Live, Managed, ManagedCert, ServedCert};
-
 pub use names::{CertNames, dns_matches, is_local, normalize};
 pub use pem::certificate as certificate_pem;
 pub use told::Provenance;

@@ -48,7 +48,7 @@ pub fn create_folder(dir: &Path) -> io::Result<()> {
 /// # Errors
 /// It cannot be opened for writing.
 pub fn open_lock(path: &Path) -> io::Result<File> {
-    private(OpenOptions::new().write(true).create(true).truncate(false)).open(path)
+    with_mode(OpenOptions::new().write(true).create(true).truncate(false), 0o600).open(path)
 }
 
 /// Writes beside the name, forces it to disk and renames, so that no reader and no power cut meets half a file.
@@ -61,9 +61,7 @@ pub fn write(dir: &Path, name: &str, text: &str) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = private(OpenOptions::new().write(true).create_new(true)).open(&temporary)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
+    fill(&temporary, text, 0o600)?;
     fs::rename(&temporary, dir.join(name))?;
     sync_folder(dir)
 }
@@ -83,15 +81,20 @@ pub fn publish(path: &Path, text: &str, mode: u32, replace: bool) -> io::Result<
         return Err(io::Error::from(io::ErrorKind::AlreadyExists));
     }
     let temporary = dir.join(format!(".{}.{:016x}", name.to_string_lossy(), fastrand::u64(..)));
-    let mut file = with_mode(OpenOptions::new().write(true).create_new(true), mode).open(&temporary)?;
-    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-    let placed = written.and_then(|()| place(&temporary, path, replace));
+    let placed = fill(&temporary, text, mode).and_then(|()| place(&temporary, path, replace));
     if placed.is_err() {
         // The first error is the one to tell.
         let _ = fs::remove_file(&temporary);
     }
     placed?;
     sync_folder(dir)
+}
+
+/// Makes a file, writes it and forces it to disk.
+fn fill(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    let mut file = with_mode(OpenOptions::new().write(true).create_new(true), mode).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
 }
 
 /// Gives a written file its name. A link fails where the name is taken in the meantime; file systems without links only
@@ -105,10 +108,6 @@ fn place(temporary: &Path, path: &Path, replace: bool) -> io::Result<()> {
         }
     }
     fs::rename(temporary, path)
-}
-
-fn private(options: &mut OpenOptions) -> &mut OpenOptions {
-    with_mode(options, 0o600)
 }
 
 #[cfg(unix)]
