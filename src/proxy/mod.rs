@@ -153,8 +153,10 @@ impl Proxy {
             return Ok(response);
         }
         let mut entry = enter(view, &request.conn, &mut request.head, record)?;
-        if let (Some(site), Some(route)) = (record.site, record.route) {
-            view.terms.of(site, route).into_iter().for_each(|term| standing.on_route(term));
+        if let (Some(site), Some(route)) = (record.site, record.route)
+            && let Some(term) = view.terms.of(site, route)
+        {
+            standing.on_route(term);
         }
         record.trace(&mut request.head);
         (met.https, met.chain) = (entry.client.https, entry.chain);

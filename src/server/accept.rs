@@ -106,8 +106,8 @@ fn spread(tcp: TcpStream, peer: SocketAddr, id: usize, hall: &Rc<Hall>) {
     begin(tcp, peer, id, hall);
 }
 
-/// Starts the task of a connection. Its state is 6 KiB, and a task moves its future four times in its life (into the task,
-/// and at the end with each change of its stage): boxed, the state is moved once.
+/// Starts the task of a connection. A task moves its future four times in its life (into the task, and at the end with each
+/// change of its stage): boxed, the state of a connection is moved once.
 fn begin(tcp: TcpStream, peer: SocketAddr, id: usize, hall: &Rc<Hall>) {
     if let Some(facts) = hall.facts(id) {
         let arriving = hall.arriving();

@@ -20,8 +20,6 @@ use crate::tls::{CertFacts, certificate_pem};
 
 /// Where devices ask for the root.
 pub const PATH: &str = "/.vestibule/ca";
-/// Characters a line of base64 has, as in PEM (RFC 7468 section 2).
-const LINE: usize = 64;
 
 /// A root in the forms that devices take.
 #[derive(Debug)]
@@ -47,11 +45,10 @@ impl CaDownload {
     /// Prepares a root; `None` where it does not decode.
     pub fn new(root: &CertificateDer<'static>) -> Option<CaDownload> {
         let fingerprint = CertFacts::of(root).ok()?.fingerprint;
-        let base64 = STANDARD.encode(root);
         let style = STANDARD.encode(digest::digest(&digest::SHA256, page::STYLE.as_bytes()));
         Some(CaDownload {
             certificate: certificate_pem(root).into(),
-            profile: profile::text(&base64, &fingerprint)?.into(),
+            profile: profile::text(&STANDARD.encode(root), &fingerprint)?.into(),
             fingerprint,
             content_security_policy: format!(
                 "default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -105,12 +102,6 @@ fn form(head: &RequestHead) -> Form {
     }
 }
 
-/// Base64 in lines, each with its end.
-fn lines(base64: &str) -> String {
-    let lines = base64.as_bytes().chunks(LINE).map(String::from_utf8_lossy);
-    lines.fold(String::new(), |text, line| text + &line + "\n")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,6 +151,5 @@ mod tests {
         let pem = String::from_utf8(download.certificate.to_vec()).unwrap();
         assert_eq!(CertFacts::of_pem(&pem).unwrap()[0].fingerprint, download.fingerprint);
         assert_eq!(download.fingerprint().replace(':', "").to_lowercase(), download.fingerprint);
-        assert!(pem.lines().all(|line| line.len() <= LINE));
     }
 }

@@ -1,13 +1,10 @@
 //! The root as a configuration profile of Apple's: the one form of which iPhones and iPads make a trusted root.
 
-use super::lines;
-
 /// The profile of a root: its DER in base64, and its SHA-256 in hexadecimal, of which the identifiers are made, so that a
 /// profile that is installed again replaces itself. `None` where that is no SHA-256.
 pub(super) fn text(base64: &str, fingerprint: &str) -> Option<String> {
     let (payload, profile) = (uuid(fingerprint.get(..32)?)?, uuid(fingerprint.get(32..)?)?);
     let identifier = format!("vestibule.development-ca.{}", fingerprint.get(..16)?);
-    let data = lines(base64);
     Some(format!(
         r#"<?xml version="1.0" encoding="UTF-8"?>
 <!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">
@@ -31,7 +28,8 @@ pub(super) fn text(base64: &str, fingerprint: &str) -> Option<String> {
 <key>PayloadCertificateFileName</key><string>vestibule-root.crt</string>
 <key>PayloadContent</key>
 <data>
-{data}</data>
+{base64}
+</data>
 </dict>
 </array>
 </dict>
