@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::runtime::{LocalOptions, LocalRuntime};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::LocalSet;
 
 use super::accept::{self, Handed};
 use super::doors::{Door, Hall};
@@ -29,6 +29,8 @@ const REPORT_WAIT: Duration = Duration::from_secs(1);
 const DRAIN_CHECK: Duration = Duration::from_millis(5);
 /// How long the last requests may take to end when they are cut.
 const CUT_WAIT: Duration = Duration::from_millis(500);
+/// How long a worker that cannot begin anew waits before it tries again.
+const BUILD_AGAIN: Duration = Duration::from_millis(100);
 /// Idle time of an HTTP/2 connection.
 const H2_KEEP_ALIVE: Duration = Duration::from_secs(180);
 
@@ -135,20 +137,19 @@ pub(super) fn spawn_all(
     for (index, ((first, mut receiver), sender)) in generations.into_iter().zip(receivers).zip(commands).enumerate() {
         let (done, finished) = oneshot::channel();
         let (peers, fallen) = (peers.clone(), fallen.clone());
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .enable_time()
-            .on_thread_unpark(clock::tick)
-            .build()?;
+        let (built, first_built) = std::sync::mpsc::sync_channel(1);
         let work = move || {
-            let mut next = Some(first);
+            let (mut next, mut built) = (Some(first), Some(built));
             while let Some(generation) = next.take() {
+                let Some(runtime) = runtime(&mut built) else { return };
                 clock::tick();
                 let seat = Seat { index, max, peers: peers.clone() };
                 // Nothing of a life that has panicked is looked at again: what is shared with others are atomics and queues.
-                let life =
-                    AssertUnwindSafe(|| LocalSet::new().block_on(&runtime, run(seat, generation, &mut receiver)));
-                if catch_unwind(life).is_err() {
+                let life = AssertUnwindSafe(|| runtime.block_on(run(seat, generation, &mut receiver)));
+                let fell = catch_unwind(life).is_err();
+                // All tasks end here. A name that is still looked up holds nobody.
+                runtime.shutdown_background();
+                if fell {
                     Seat { index, max, peers: peers.clone() }.publish(0);
                     // The control thread may be gone already, here and below.
                     let _ = fallen.send(index);
@@ -158,9 +159,39 @@ pub(super) fn spawn_all(
             let _ = done.send(());
         };
         std::thread::Builder::new().name(format!("worker-{index}")).spawn(work)?;
+        // Without a word the thread has panicked, which it says itself.
+        first_built.recv().unwrap_or_else(|_| Err(io::Error::other("a worker could not begin")))?;
         handles.push(Handle { commands: sender, finished: Some(finished) });
     }
     Ok(handles)
+}
+
+/// The runtime of one life of a worker. It serves this thread only, so that its tasks have one queue. Whether the first one
+/// could be built is told to whoever starts the worker, which does not begin without; a later one is tried until it is there.
+fn runtime(built: &mut Option<std::sync::mpsc::SyncSender<io::Result<()>>>) -> Option<LocalRuntime> {
+    loop {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .on_thread_unpark(clock::tick)
+            .build_local(LocalOptions::default());
+        let tell = built.take();
+        // Whoever starts it waits for the word.
+        let tell = |word| tell.map(|tell| tell.send(word));
+        match runtime {
+            Ok(runtime) => {
+                tell(Ok(()));
+                return Some(runtime);
+            }
+            Err(error) => {
+                tracing::error!("a worker cannot begin: {error}");
+                if tell(Err(error)).is_some() {
+                    return None;
+                }
+                std::thread::sleep(BUILD_AGAIN);
+            }
+        }
+    }
 }
 
 /// The generation that a worker begins anew with; `None`: it is not to begin again. What it was told meanwhile is in it.
