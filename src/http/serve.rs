@@ -49,7 +49,7 @@ mod tests {
     use crate::error::Why;
     use crate::http::respond::{self, Format};
     use crate::http::{Request, Response, Settings};
-    use crate::net::Io;
+    use crate::net::{Io, Socket};
 
     /// Has a defect on one path.
     struct Defective;
@@ -90,7 +90,13 @@ mod tests {
                     tokio::task::spawn_local(async move {
                         let _place = shared.connections.enter();
                         let conn = Rc::new(ConnInfo::new(peer, address, 0, None));
-                        connection(Wire::new(Io::Tcp(tcp)), conn, &shared, Protocols { h1: true, h2: true }).await;
+                        connection(
+                            Wire::new(Io::Tcp(Socket::new(tcp))),
+                            conn,
+                            &shared,
+                            Protocols { h1: true, h2: true },
+                        )
+                        .await;
                     });
                 }
             });

@@ -4,10 +4,11 @@
 //! Deadlines are whole seconds, so a batch's worth of staleness does not matter.
 
 use std::cell::Cell;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 thread_local! {
     static NOW: Cell<Option<Instant>> = const { Cell::new(None) };
+    static WALL: Cell<Option<SystemTime>> = const { Cell::new(None) };
 }
 
 /// The time of the last [`tick`] on this thread, or the real time where nobody ticks.
@@ -18,4 +19,17 @@ pub fn now() -> Instant {
 /// Notes the real time. A worker's runtime calls this each time it wakes up.
 pub fn tick() {
     NOW.set(Some(Instant::now()));
+    WALL.set(None);
+}
+
+/// The time of day, asked for at most once between two wake-ups, or the real one where nobody ticks.
+pub fn wall() -> SystemTime {
+    if let Some(wall) = WALL.get() {
+        return wall;
+    }
+    let wall = SystemTime::now();
+    if NOW.get().is_some() {
+        WALL.set(Some(wall));
+    }
+    wall
 }

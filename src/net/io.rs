@@ -8,20 +8,22 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
+use super::Socket;
+
 /// One connection's bytes in clear: a plain socket, or what TLS makes of it.
 #[derive(Debug)]
 pub enum Io {
-    Tcp(TcpStream),
+    Tcp(Socket),
     Unix(UnixStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Socket>>),
 }
 
 impl Io {
     /// The TCP socket underneath, where there is one.
     pub fn tcp(&self) -> Option<&TcpStream> {
         match self {
-            Io::Tcp(tcp) => Some(tcp),
-            Io::Tls(tls) => Some(tls.get_ref().0),
+            Io::Tcp(socket) => Some(socket.tcp()),
+            Io::Tls(tls) => Some(tls.get_ref().0.tcp()),
             Io::Unix(_) => None,
         }
     }
@@ -29,7 +31,7 @@ impl Io {
     /// Ready when a read may find something, without a buffer to read into.
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Io::Tcp(tcp) => tcp.poll_read_ready(cx),
+            Io::Tcp(socket) => socket.tcp().poll_read_ready(cx),
             Io::Unix(unix) => unix.poll_read_ready(cx),
             Io::Tls(tls) => Pin::new(&mut **tls).poll_fill_buf(cx).map_ok(|_| ()),
         }
@@ -38,9 +40,19 @@ impl Io {
     /// Ready when the socket itself has something to say: bytes, the end, an error. Nothing is read, and TLS is not asked.
     pub fn poll_socket(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Io::Tcp(tcp) => tcp.poll_read_ready(cx),
+            Io::Tcp(socket) => socket.tcp().poll_read_ready(cx),
             Io::Unix(unix) => unix.poll_read_ready(cx),
-            Io::Tls(tls) => tls.get_ref().0.poll_read_ready(cx),
+            Io::Tls(tls) => tls.get_ref().0.tcp().poll_read_ready(cx),
+        }
+    }
+
+    /// What is written from here on is the last: it waits for the end of the stream, which [`AsyncWrite::poll_shutdown`]
+    /// is to write at once behind it, so that both leave in one packet.
+    pub fn hold(&mut self) {
+        match self {
+            Io::Tcp(socket) => socket.hold(),
+            Io::Tls(tls) => tls.get_mut().0.hold(),
+            Io::Unix(_) => {}
         }
     }
 
@@ -49,11 +61,13 @@ impl Io {
     pub fn is_stale(&mut self, ask_kernel: bool) -> bool {
         let mut byte = [0u8; 1];
         let read = match self {
-            Io::Tcp(tcp) if ask_kernel => socket2::SockRef::from(&*tcp).recv(&mut [std::mem::MaybeUninit::uninit(); 1]),
+            Io::Tcp(socket) if ask_kernel => {
+                socket2::SockRef::from(socket.tcp()).recv(&mut [std::mem::MaybeUninit::uninit(); 1])
+            }
             Io::Unix(unix) if ask_kernel => {
                 socket2::SockRef::from(&*unix).recv(&mut [std::mem::MaybeUninit::uninit(); 1])
             }
-            Io::Tcp(tcp) => tcp.try_read(&mut byte),
+            Io::Tcp(socket) => socket.tcp().try_read(&mut byte),
             Io::Unix(unix) => unix.try_read(&mut byte),
             Io::Tls(tls) => return is_tls_stale(tls, ask_kernel),
         };
@@ -64,7 +78,7 @@ impl Io {
 
 /// As [`Io::is_stale`] for TLS: messages of its own, such as tickets, may come at any time and are taken in. What the kernel
 /// holds beyond them is the end or an alert, as far as can be told without a read.
-fn is_tls_stale(tls: &mut TlsStream<TcpStream>, ask_kernel: bool) -> bool {
+fn is_tls_stale(tls: &mut TlsStream<Socket>, ask_kernel: bool) -> bool {
     let mut cx = Context::from_waker(std::task::Waker::noop());
     if Pin::new(&mut *tls).poll_fill_buf(&mut cx).is_ready() {
         return true;
@@ -72,7 +86,7 @@ fn is_tls_stale(tls: &mut TlsStream<TcpStream>, ask_kernel: bool) -> bool {
     if !ask_kernel {
         return false;
     }
-    let peeked = socket2::SockRef::from(tls.get_ref().0).peek(&mut [std::mem::MaybeUninit::uninit(); 1]);
+    let peeked = socket2::SockRef::from(tls.get_ref().0.tcp()).peek(&mut [std::mem::MaybeUninit::uninit(); 1]);
     !matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }
 
@@ -85,7 +99,7 @@ const PIECES: usize = 64;
 
 /// Hands data to TLS in pieces of [`COPY`].
 fn write_in_pieces(
-    tls: &mut TlsStream<TcpStream>,
+    tls: &mut TlsStream<Socket>,
     cx: &mut Context<'_>,
     bufs: &[io::IoSlice<'_>],
 ) -> Poll<io::Result<usize>> {
@@ -99,7 +113,7 @@ fn write_in_pieces(
 }
 
 /// Takes decrypted data out of TLS in pieces of [`COPY`].
-fn read_in_pieces(tls: &mut TlsStream<TcpStream>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+fn read_in_pieces(tls: &mut TlsStream<Socket>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
     let mut tls = Pin::new(tls);
     let mut any = false;
     while buf.remaining() > 0 {

@@ -21,7 +21,7 @@ use crate::http::wire::Wire;
 use crate::http::{ConnInfo, Shared};
 use crate::metrics::{HandshakeFailure, WorkerShard};
 use crate::net::proxy_protocol::Addresses;
-use crate::net::{Io, clock};
+use crate::net::{Accepting, Io, Socket, clock};
 use crate::proxy::Proxy;
 use crate::tls::{Acceptor, HandshakeError, TlsFacts};
 
@@ -43,7 +43,7 @@ impl Handed {
 
 /// Accepts on one socket until the door is closed.
 pub(super) async fn accept(socket: TcpListener, id: usize, local: SocketAddr, hall: Rc<Hall>) {
-    let listener = match tokio::net::TcpListener::from_std(socket) {
+    let listener = match Accepting::new(socket) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!("listening on {local}: {error}"),
     };
@@ -146,7 +146,7 @@ async fn serve_client(mut tcp: TcpStream, peer: SocketAddr, door: &Facts, shared
     let accepted = clock::now();
     let Some(ends) = ends(&mut tcp, peer, door, shared).await else { return };
     let established = match &door.acceptor {
-        None => Some((Io::Tcp(tcp), None)),
+        None => Some((Io::Tcp(Socket::new(tcp)), None)),
         Some(acceptor) => {
             // The handshake's state is large and short-lived: it does not stay in the connection's task.
             let mut shaking = Box::pin(handshake(tcp, ends, acceptor, door, shared));
@@ -204,7 +204,9 @@ async fn handshake(
     shared: &Shared<Proxy>,
 ) -> Option<(Io, Option<TlsFacts>)> {
     let peer = ends.source;
-    let accepting = acceptor.accept(tcp);
+    let mut socket = Socket::new(tcp);
+    socket.hold_tickets();
+    let accepting = acceptor.accept(socket);
     let accepted = match shared.settings.timeouts.handshake {
         None => accepting.await,
         Some(limit) => match tokio::time::timeout(limit, accepting).await {
@@ -225,8 +227,12 @@ async fn handshake(
         }
     }
     match accepted {
-        Ok((tls, facts)) => Some((Io::Tls(Box::new(tls.into())), Some(facts))),
-        Err(HandshakeError::NotTls { io, read }) => {
+        Ok((mut tls, facts)) => {
+            tls.get_mut().0.hold_nothing();
+            Some((Io::Tls(Box::new(tls.into())), Some(facts)))
+        }
+        Err(HandshakeError::NotTls { mut io, read }) => {
+            io.hold_nothing();
             let mut wire = Wire::new(Io::Tcp(io));
             wire.input = BytesMut::from(&read[..]);
             if let Some(wrong_door) = &door.wrong_door {

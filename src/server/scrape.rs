@@ -20,8 +20,8 @@ use crate::http::wire::Wire;
 use crate::http::{ConnInfo, Handler, Rare, Request, Response, Settings, Shared};
 use crate::message::Method;
 use crate::metrics::{Acme, Certificate, Scrape, Server};
-use crate::net::Io;
 use crate::net::listener::{self, BindError};
+use crate::net::{Io, Socket};
 use crate::snapshot::Snapshot;
 use crate::tls::{CertFacts, CertStore, Provenance};
 use crate::upstream::{ServerState, Shared as SharedServers, State};
@@ -114,7 +114,13 @@ async fn accept(listener: tokio::net::TcpListener, asks: mpsc::Sender<Asked>) {
                 tokio::task::spawn_local(async move {
                     let _place = shared.connections.enter();
                     let conn = Rc::new(ConnInfo::new(peer, local, 0, None));
-                    serve::connection(Wire::new(Io::Tcp(tcp)), conn, &shared, Protocols { h1: true, h2: false }).await;
+                    serve::connection(
+                        Wire::new(Io::Tcp(Socket::new(tcp))),
+                        conn,
+                        &shared,
+                        Protocols { h1: true, h2: false },
+                    )
+                    .await;
                 });
             }
             Ok(_) => {}

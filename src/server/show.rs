@@ -17,7 +17,7 @@ use crate::http::serve::{self, Protocols};
 use crate::http::wire::Wire;
 use crate::http::{ConnInfo, Handler, Rare, Request, Response, Settings, Shared};
 use crate::message::Known;
-use crate::net::Io;
+use crate::net::{Io, Socket};
 
 /// Bytes of a request body that are shown; the rest is counted.
 const SHOWN: usize = 4 << 10;
@@ -60,7 +60,7 @@ async fn run(listener: std::net::TcpListener, address: SocketAddr) -> io::Result
         let (shared, paths) = (shared.clone(), paths.clone());
         tokio::task::spawn_local(async move {
             let conn = Rc::new(ConnInfo::new(peer, address, 0, None));
-            let wire = Wire::new(Io::Tcp(tcp));
+            let wire = Wire::new(Io::Tcp(Socket::new(tcp)));
             let cut = paths.opened(peer);
             tokio::select! {
                 () = serve::connection(wire, conn, &shared, Protocols { h1: true, h2: false }) => {}

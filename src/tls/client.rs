@@ -12,7 +12,6 @@ use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, RootCertStore};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -20,6 +19,7 @@ use super::verify::{Unverified, Verifier};
 use super::{ALL_VERSIONS, load, provider};
 use crate::config::{Diagnostic, ServerAddress, Upstream, UpstreamAddress, srv_domain};
 use crate::error::Why;
+use crate::net::Socket;
 
 /// Sessions remembered for resumption, by a worker for one upstream.
 const SESSIONS: usize = 64;
@@ -170,9 +170,9 @@ impl Connector {
     ///
     /// # Errors
     /// The cause, after a line in the process log.
-    pub async fn connect(&self, tcp: TcpStream, name: ServerName<'static>) -> Result<TlsStream<TcpStream>, Why> {
+    pub async fn connect(&self, socket: Socket, name: ServerName<'static>) -> Result<TlsStream<Socket>, Why> {
         let expected = name.to_str().into_owned();
-        let connecting = TlsConnector::from(self.config.clone()).connect(name, tcp);
+        let connecting = TlsConnector::from(self.config.clone()).connect(name, socket);
         let stream = connecting.await.map_err(|error| self.failed(&expected, &error))?;
         let chosen = stream.get_ref().1.alpn_protocol();
         // A server of HTTP/1.1 need not know ALPN; HTTP/2 is spoken only where it was agreed on (RFC 9113 section 3.2).

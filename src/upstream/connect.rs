@@ -13,8 +13,8 @@ use super::happy_eyeballs;
 use super::names::Following;
 use crate::config::UpstreamAddress;
 use crate::error::Why;
-use crate::net::Io;
 use crate::net::proxy_protocol::{self, Addresses};
+use crate::net::{Io, Socket};
 use crate::tls::Connector;
 
 /// Connects to a server within `timeout`: its name's lookup, the PROXY protocol header and the TLS handshake included.
@@ -103,10 +103,10 @@ async fn open(endpoint: &Endpoint, ends: Addresses) -> Result<Io, Why> {
 
 /// The TLS handshake. A server that needs one is never spoken to in clear.
 async fn secure(endpoint: &Endpoint, connector: Option<&Connector>, io: Io) -> Result<Io, Why> {
-    let (Some(tls), Some(connector), Io::Tcp(tcp)) = (&endpoint.tls, connector, io) else {
+    let (Some(tls), Some(connector), Io::Tcp(socket)) = (&endpoint.tls, connector, io) else {
         return Err(Why::UpstreamTlsHandshake);
     };
-    connector.connect(tcp, tls.name.clone()).await.map(|stream| Io::Tls(Box::new(stream.into())))
+    connector.connect(socket, tls.name.clone()).await.map(|stream| Io::Tls(Box::new(stream.into())))
 }
 
 fn cause(error: &io::Error) -> Why {
@@ -121,7 +121,7 @@ fn cause(error: &io::Error) -> Why {
 async fn tcp(addresses: &[SocketAddr]) -> io::Result<Io> {
     let tcp = happy_eyeballs::connect(addresses).await?;
     tcp.set_nodelay(true)?;
-    Ok(Io::Tcp(tcp))
+    Ok(Io::Tcp(Socket::new(tcp)))
 }
 
 /// The last good answer for the server's name. The first one is waited for, which the caller bounds.

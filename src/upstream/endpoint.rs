@@ -358,7 +358,7 @@ mod tests {
         let endpoint = Rc::new(Endpoint::new(&upstream.servers[0], &upstream, None, &shared.servers[0]));
         let ours = tokio::net::TcpStream::connect(local).await.unwrap();
         let (theirs, _) = listener.accept().await.unwrap();
-        endpoint.checkin(Connection::new(Io::Tcp(ours), false));
+        endpoint.checkin(Connection::new(Io::Tcp(crate::net::Socket::new(ours)), false));
         (endpoint, theirs)
     }
 

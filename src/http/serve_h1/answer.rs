@@ -69,10 +69,14 @@ pub(super) async fn write(conn: &Conn, mut response: Response, facts: Facts, set
     conn.deadline.set(idle);
     let on_end = response.on_end.take();
     let mut sent = 0;
+    let last = !keep && response.tunnel.is_none();
     let cut = if bodiless {
+        if last {
+            conn.wire.borrow_mut().io.hold();
+        }
         poll_fn(|cx| conn.poll_flush(cx)).await.err().map(|_| Why::ClientGone)
     } else {
-        pump(conn, &mut response.body, chunked, idle, &mut sent, &response.standing).await.err()
+        pump(conn, &mut response.body, (chunked, last), idle, &mut sent, &response.standing).await.err()
     };
     if let Some(OnEnd(on_end)) = on_end {
         on_end(Ended { bytes: sent, cut });
@@ -121,11 +125,12 @@ fn write_head(out: &mut Vec<u8>, response: &mut Response, facts: Facts, body: Op
     out.extend_from_slice(b"\r\n");
 }
 
-/// Moves a response body to the client, one piece at a time: what the client does not take is not read from the backend.
+/// Moves a response body to the client, one piece at a time: what the client does not take is not read from the backend. The
+/// end of the last body of a connection waits for the connection's own.
 async fn pump(
     conn: &Conn,
     body: &mut Body,
-    chunked: bool,
+    (chunked, last): (bool, bool),
     idle: Option<Duration>,
     sent: &mut u64,
     standing: &Standing,
@@ -176,6 +181,9 @@ async fn pump(
                     return Poll::Ready(Err(Why::ClientGone));
                 }
                 return conn.deadline.poll(cx).map(|()| Err(Why::UpstreamCut));
+            }
+            if ended && last {
+                conn.wire.borrow_mut().io.hold();
             }
             match conn.poll_flush(cx) {
                 Poll::Ready(Ok(())) => conn.deadline.set(idle),

@@ -118,10 +118,7 @@ pub(super) async fn serve<H: Handler>(
                 break;
             }
             After::Close => {
-                // Closing a plain socket says FIN by itself; TLS has its own word for it.
-                if info.tls.is_some() {
-                    let _ = poll_fn(|cx| conn.wire.borrow_mut().poll_shutdown(cx)).await;
-                }
+                let _ = poll_fn(|cx| conn.wire.borrow_mut().poll_shutdown(cx)).await;
                 break;
             }
             After::Tunnel(tunnel) => {
@@ -204,8 +201,8 @@ fn scan(input: &mut BytesMut, seen: usize, limits: &h1::Limits, sniff: bool, h2:
         }
     }
     // A head that drips in is not read again at every byte, only when its end may be there.
-    let ends = memchr::memmem::find(&input[seen.saturating_sub(3)..], b"\n\r\n").is_some();
-    if seen > 0 && !ends && input.len() <= limits.bytes {
+    let ends = || memchr::memmem::find(&input[seen.saturating_sub(3)..], b"\n\r\n").is_some();
+    if seen > 0 && input.len() <= limits.bytes && !ends() {
         return None;
     }
     match h1::parse_request(input, limits) {

@@ -22,7 +22,7 @@ use crate::config::{self, Defaults};
 use crate::http::serve::{self, Protocols};
 use crate::http::wire::Wire;
 use crate::http::{ConnInfo, Rare, Settings, Shared};
-use crate::net::Io;
+use crate::net::{Io, Socket};
 use crate::server::Asker;
 use crate::snapshot::Snapshot;
 
@@ -105,7 +105,8 @@ async fn accept(listener: std::net::TcpListener, local: SocketAddr, handler: Han
         tokio::task::spawn_local(async move {
             let place = shared.connections.enter();
             let conn = Rc::new(ConnInfo::new(peer, local, 0, None));
-            serve::connection(Wire::new(Io::Tcp(tcp)), conn, &shared, Protocols { h1: true, h2: false }).await;
+            serve::connection(Wire::new(Io::Tcp(Socket::new(tcp))), conn, &shared, Protocols { h1: true, h2: false })
+                .await;
             drop(place);
         });
     }
