@@ -147,8 +147,10 @@ impl Wire {
         }
         let (input, output) = (std::mem::take(&mut self.input), std::mem::take(&mut self.output));
         self.written = 0;
-        if input.capacity() <= SPARE_SIZE && output.capacity() <= SPARE_SIZE {
-            SPARE.with_borrow_mut(|spare| {
+        if input.capacity() > 0 && input.capacity() <= SPARE_SIZE && output.capacity() <= SPARE_SIZE {
+            // At the end of a thread there is nobody to keep them for.
+            let _ = SPARE.try_with(|spare| {
+                let mut spare = spare.borrow_mut();
                 if spare.len() < SPARES {
                     spare.push((input, output));
                 }
@@ -173,5 +175,14 @@ impl Wire {
         self.written = 0;
         self.piece = Bytes::new();
         self.tail = b"";
+    }
+}
+
+/// A connection that is over leaves its buffers to the next one.
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.discard_output();
+        self.input.clear();
+        self.release_buffers();
     }
 }
