@@ -52,7 +52,7 @@ pub fn parse_request(input: &[u8], limits: &Limits) -> Result<Parsed<RequestHead
         return Err(Why::LimitHeaderBytes);
     }
     let head = &bytes[..length];
-    if !tokens::lines_end_with_crlf(head) {
+    if !tokens::lines_end_with_crlf(head, request.headers) {
         return Err(Why::RequestMalformed);
     }
     // A complete parse has these three.

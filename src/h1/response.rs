@@ -32,7 +32,7 @@ pub fn parse_response(input: &[u8], request: Request) -> Result<Parsed<ResponseH
         Err(_) => return Err(Malformed),
     };
     let head = &input[..length];
-    if length > MAX_HEAD || !tokens::lines_end_with_crlf(head) {
+    if length > MAX_HEAD || !tokens::lines_end_with_crlf(head, response.headers) {
         return Err(Malformed);
     }
     // A complete parse has both.

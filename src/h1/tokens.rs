@@ -1,16 +1,16 @@
 //! Grammar shared by requests and responses: tokens, lists, lengths, hosts.
 
 /// Every LF of the head is preceded by CR: a bare LF is a line end for some programs and not for others.
-pub(super) fn lines_end_with_crlf(head: &[u8]) -> bool {
-    let mut at = 0;
-    while let Some(found) = memchr::memchr(b'\n', &head[at..]) {
-        let lf = at + found;
-        if lf == 0 || head[lf - 1] != b'\r' {
-            return false;
-        }
-        at = lf + 1;
-    }
-    true
+///
+/// `head` was read whole, with these fields. A parsed head has line ends before its first line, between its lines, and an
+/// empty line behind them, and nowhere else.
+pub(super) fn lines_end_with_crlf(head: &[u8], fields: &[httparse::Header<'_>]) -> bool {
+    let before = head.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    let follows_crlf = |field: &httparse::Header<'_>| {
+        let start = field.name.as_ptr() as usize - head.as_ptr() as usize;
+        head.get(start.wrapping_sub(2)..start) == Some(b"\r\n")
+    };
+    head.ends_with(b"\r\n\r\n") && head[..before].chunks(2).all(|end| end == b"\r\n") && fields.iter().all(follows_crlf)
 }
 
 /// A Content-Length value: digits only, no sign, no list, below 2^63 (RFC 9110 section 8.6).
@@ -126,10 +126,48 @@ mod tests {
         }
     }
 
+    /// Whether the head has CRLF only, by its octets alone.
+    fn has_crlf_only(head: &[u8]) -> bool {
+        let lone = |(at, byte): (usize, &u8)| *byte == b'\n' && (at == 0 || head[at - 1] != b'\r');
+        !head.iter().enumerate().any(lone)
+    }
+
+    /// What the check says of a head that the tokenizer takes.
+    fn checked(bytes: &[u8]) -> Option<(bool, bool)> {
+        let mut table = [httparse::EMPTY_HEADER; 16];
+        let mut request = httparse::Request::new(&mut table);
+        let Ok(httparse::Status::Complete(length)) = request.parse(bytes) else { return None };
+        let head = &bytes[..length];
+        Some((lines_end_with_crlf(head, request.headers), has_crlf_only(head)))
+    }
+
     #[test]
     fn a_bare_line_feed_is_seen_wherever_it_stands() {
-        assert!(lines_end_with_crlf(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
-        assert!(!lines_end_with_crlf(b"GET / HTTP/1.1\nHost: a\r\n\r\n"));
-        assert!(!lines_end_with_crlf(b"GET / HTTP/1.1\r\nHost: a\r\n\n"));
+        assert_eq!(checked(b"GET / HTTP/1.1\r\nHost: a\r\nB:c \r\n\r\n"), Some((true, true)));
+        assert_eq!(checked(b"\r\n\r\nGET / HTTP/1.1\r\n\r\n"), Some((true, true)));
+        for bare in [
+            "GET / HTTP/1.1\nHost: a\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\nB: c\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\n\n",
+            "GET / HTTP/1.1\n\r\n",
+            "GET / HTTP/1.1\r\n\n",
+            "\nGET / HTTP/1.1\r\n\r\n",
+            "\r\n\nGET / HTTP/1.1\r\n\r\n",
+        ] {
+            assert_eq!(checked(bare.as_bytes()), Some((false, false)), "{bare:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn line_ends_are_judged_as_octet_by_octet(pieces in proptest::collection::vec(
+            proptest::sample::select(vec!["\r\n", "\n", "\r", "GET / HTTP/1.1", "A: b", "C:", "D: \t", " ", "e: f "]), 1..14,
+        )) {
+            let text = pieces.concat() + "\r\n\r\n";
+            if let Some((said, octets)) = checked(text.as_bytes()) {
+                proptest::prop_assert_eq!(said, octets, "{:?}", text);
+            }
+        }
     }
 }

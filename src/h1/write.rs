@@ -14,12 +14,7 @@ pub fn write_status_line(out: &mut Vec<u8>, status: u16) {
 
 /// Every field in order, spelled as it came.
 pub fn write_fields(out: &mut Vec<u8>, fields: &Fields) {
-    for field in fields.iter() {
-        out.extend_from_slice(field.name);
-        out.extend_from_slice(b": ");
-        out.extend_from_slice(field.value);
-        out.extend_from_slice(b"\r\n");
-    }
+    fields.write_lines(out, |_| true);
 }
 
 /// `Content-Length: N` and its line end.

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::ConnInfo;
 use crate::config::{ForwardedStyle, Forwarding};
-use crate::message::{Field, Fields, Known, RequestHead};
+use crate::message::{Field, Fields, Known, KnownSet, RequestHead};
 
 /// This process in `Via`: a name no other process has, so that a request that comes back is known.
 pub fn via() -> &'static str {
@@ -39,7 +39,7 @@ pub fn remove_hop_by_hop(fields: &mut Fields, nominates: bool) {
             !named.iter().any(|name| may_be_nominated(field.known) && field.name.eq_ignore_ascii_case(name))
         });
     }
-    fields.retain(|field| !field.known.is_hop_by_hop());
+    fields.remove_all(KnownSet::HOP_BY_HOP);
 }
 
 /// A client may not use `Connection` to take away what gives the message its meaning, or what a proxy states.
@@ -60,7 +60,10 @@ pub fn prepare_request(head: &mut RequestHead, conn: &ConnInfo, rules: &Forwardi
     let keep_family = |field: Field<'_>| trusted && field.known == Known::ForwardingFamily && !is_identity(field.name);
     head.takes_trailers = head.fields.all(Known::Te).any(lists_trailers);
     remove_hop_by_hop(&mut head.fields, head.nominates);
-    head.fields.retain(|field| field.known != Known::Folded && (!field.known.is_forwarding() || keep_family(field)));
+    if head.fields.may_have(KnownSet::FORWARDING.with(Known::Folded)) {
+        head.fields
+            .retain(|field| field.known != Known::Folded && (!field.known.is_forwarding() || keep_family(field)));
+    }
     state(head, conn, rules.style, &told, https);
     if let Some(cert) = conn.tls.as_ref().and_then(|tls| tls.client.as_deref()) {
         head.fields.push(b"Client-Cert", cert.field.as_bytes());

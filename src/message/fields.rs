@@ -3,7 +3,9 @@
 //! A head costs two allocations whatever the number of fields, keeps order and spelling, and a lookup of a name the
 //! proxy knows compares one byte a field.
 
-use super::Known;
+use std::ops::Range;
+
+use super::{Known, KnownSet};
 
 /// A piece of the buffer of a [`Fields`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -44,6 +46,8 @@ struct Entry {
 pub struct Fields {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
+    /// The known names of all fields there have ever been: what is not in here need not be looked for.
+    seen: KnownSet,
 }
 
 /// One field, borrowed.
@@ -56,7 +60,7 @@ pub struct Field<'a> {
 
 impl Fields {
     pub fn with_capacity(bytes: usize, fields: usize) -> Fields {
-        Fields { bytes: Vec::with_capacity(bytes), entries: Vec::with_capacity(fields) }
+        Fields { bytes: Vec::with_capacity(bytes), entries: Vec::with_capacity(fields), seen: KnownSet::default() }
     }
 
     /// Starts from a raw head: `bytes` is kept whole, spans are added with [`Fields::push_span`].
@@ -64,13 +68,14 @@ impl Fields {
         // Room for what a proxy adds, so that the buffer does not grow on the request path.
         let mut bytes = Vec::with_capacity(raw.len() + 256);
         bytes.extend_from_slice(raw);
-        Fields { bytes, entries: Vec::with_capacity(fields + 6) }
+        Fields { bytes, entries: Vec::with_capacity(fields + 6), seen: KnownSet::default() }
     }
 
     /// Adds a field that stands in the buffer already.
     pub fn push_span(&mut self, name: Span, value: Span) -> Known {
         let known = Known::classify(name.of(&self.bytes));
         self.entries.push(Entry { known, name, value });
+        self.seen = self.seen.with(known);
         known
     }
 
@@ -88,20 +93,64 @@ impl Fields {
 
     /// Adds a field at the end. The caller vouches for the grammar of name and value.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
-        let name = self.store(name);
-        let value = self.store(value);
-        self.push_span(name, value);
+        self.push_parts(name, &[value]);
+    }
+
+    /// As [`Fields::push`] for a value that stands in the buffer.
+    pub fn push_copy(&mut self, name: &[u8], value: Span) {
+        let start = value.start as usize;
+        let range = start..start + value.len();
+        if range.end <= self.bytes.len() {
+            self.push_line(name, |bytes| bytes.extend_from_within(range));
+        }
     }
 
     /// As [`Fields::push`] for a value in parts, joined without a copy in between.
     pub fn push_parts(&mut self, name: &[u8], parts: &[&[u8]]) {
+        self.push_line(name, |bytes| parts.iter().for_each(|part| bytes.extend_from_slice(part)));
+    }
+
+    /// Fields stand in the buffer as the lines they are written as.
+    fn push_line(&mut self, name: &[u8], value: impl FnOnce(&mut Vec<u8>)) {
         let name = self.store(name);
+        self.bytes.extend_from_slice(b": ");
         let start = self.bytes.len();
-        for part in parts {
-            self.bytes.extend_from_slice(part);
-        }
+        value(&mut self.bytes);
         let value = Span::new(start, self.bytes.len() - start);
+        self.bytes.extend_from_slice(b"\r\n");
         self.push_span(name, value);
+    }
+
+    /// Writes a line for each field that `keep` passes, spelled as it came. Lines that stand one behind the other are
+    /// written in one piece, which for a head that passes as it came is all of it.
+    pub fn write_lines(&self, out: &mut Vec<u8>, keep: impl Fn(Known) -> bool) {
+        let mut run = 0..0;
+        for entry in self.entries.iter().filter(|entry| keep(entry.known)) {
+            match self.line(entry) {
+                Some(line) if line.start == run.end => run.end = line.end,
+                Some(line) => out.extend_from_slice(self.range(std::mem::replace(&mut run, line))),
+                None => {
+                    out.extend_from_slice(self.range(std::mem::take(&mut run)));
+                    let parts = [entry.name.of(&self.bytes), b": ", entry.value.of(&self.bytes), b"\r\n"];
+                    parts.into_iter().for_each(|part| out.extend_from_slice(part));
+                }
+            }
+        }
+        out.extend_from_slice(self.range(run));
+    }
+
+    fn range(&self, range: Range<usize>) -> &[u8] {
+        self.bytes.get(range).unwrap_or_default()
+    }
+
+    /// Where a field stands as a line that can be written as it is: `name: value` and CRLF.
+    fn line(&self, entry: &Entry) -> Option<Range<usize>> {
+        let start = entry.name.start as usize;
+        let colon = start + entry.name.len();
+        let value = entry.value.start as usize;
+        let end = value + entry.value.len();
+        let is_line = value == colon + 2 && self.range(colon..value) == b": " && self.range(end..end + 2) == b"\r\n";
+        is_line.then_some(start..end + 2)
     }
 
     pub fn len(&self) -> usize {
@@ -122,6 +171,9 @@ impl Fields {
 
     /// The first value of a known name.
     pub fn get(&self, known: Known) -> Option<&[u8]> {
+        if !self.seen.contains(known) {
+            return None;
+        }
         self.entries.iter().find(|e| e.known == known).map(|e| e.value.of(&self.bytes))
     }
 
@@ -131,7 +183,7 @@ impl Fields {
     }
 
     pub fn has(&self, known: Known) -> bool {
-        self.entries.iter().any(|e| e.known == known)
+        self.seen.contains(known) && self.entries.iter().any(|e| e.known == known)
     }
 
     /// Where a known name's first value stands in the buffer.
@@ -151,7 +203,18 @@ impl Fields {
     }
 
     pub fn remove(&mut self, known: Known) {
-        self.entries.retain(|e| e.known != known);
+        self.remove_all(KnownSet::of(&[known]));
+    }
+
+    pub fn remove_all(&mut self, known: KnownSet) {
+        if self.may_have(known) {
+            self.entries.retain(|e| !known.contains(e.known));
+        }
+    }
+
+    /// False where none of these can be there, which costs nothing to find out.
+    pub fn may_have(&self, known: KnownSet) -> bool {
+        self.seen.meets(known)
     }
 
     pub fn remove_name(&mut self, name: &[u8]) {
@@ -165,9 +228,7 @@ impl Fields {
     }
 
     /// Gives the buffer away with the spans of each field: for a protocol library that shares the bytes.
-    pub fn into_parts(
-        self,
-    ) -> (Vec<u8>, impl Iterator<Item = (Known, std::ops::Range<usize>, std::ops::Range<usize>)>) {
+    pub fn into_parts(self) -> (Vec<u8>, impl Iterator<Item = (Known, Range<usize>, Range<usize>)>) {
         let range = |s: Span| s.start as usize..(s.start + s.len) as usize;
         (self.bytes, self.entries.into_iter().map(move |e| (e.known, range(e.name), range(e.value))))
     }
@@ -198,5 +259,38 @@ mod tests {
         assert_eq!(fields.iter().map(|f| f.value.to_vec()).collect::<Vec<_>>(), [b"3".to_vec()]);
         fields.push_parts(b"B", &[b"x", b"y"]);
         assert_eq!(fields.get_name(b"b"), Some(&b"xy"[..]));
+    }
+
+    #[test]
+    fn fields_are_written_a_line_each_whatever_their_place_in_the_buffer() {
+        let raw = b"GET / HTTP/1.1\r\nA: 1\r\nB:2\r\nC:  3 \r\nD: 4\r\nE: 5\r\n\r\n";
+        let mut fields = Fields::from_raw(raw, 5);
+        for (name, value) in [(16, 19), (22, 24), (27, 31), (35, 38), (41, 44)] {
+            fields.push_span(Span::new(name, 1), Span::new(value, 1));
+        }
+        fields.push(b"F", b"6");
+        let authority = Span::new(4, 1);
+        fields.push_copy(b"G", authority);
+        let first = fields.store(b"H");
+        fields.push_span(first, authority);
+        let mut out = Vec::new();
+        fields.write_lines(&mut out, |_| true);
+        assert_eq!(out, b"A: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\nE: 5\r\nF: 6\r\nG: /\r\nH: /\r\n");
+        fields.remove_name(b"d");
+        fields.push(b"Via", b"x");
+        out.clear();
+        fields.write_lines(&mut out, |known| known != Known::Via);
+        assert_eq!(out, b"A: 1\r\nB: 2\r\nC: 3\r\nE: 5\r\nF: 6\r\nG: /\r\nH: /\r\n");
+    }
+
+    #[test]
+    fn a_field_that_is_gone_is_not_found_and_one_that_comes_back_is() {
+        let mut fields = Fields::default();
+        assert!(!fields.has(Known::Via) && !fields.may_have(KnownSet::of(&[Known::Via, Known::Te])));
+        fields.push(b"Via", b"1");
+        fields.remove_all(KnownSet::of(&[Known::Via]));
+        assert!(!fields.has(Known::Via) && fields.get(Known::Via).is_none());
+        fields.push(b"via", b"2");
+        assert_eq!(fields.get(Known::Via), Some(&b"2"[..]));
     }
 }

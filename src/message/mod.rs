@@ -12,7 +12,7 @@ mod path;
 pub use fields::{Field, Fields, Span};
 pub use form::form_text;
 pub use http::Method;
-pub use known::Known;
+pub use known::{Known, KnownSet};
 pub use language::liking;
 pub use path::normalize;
 
@@ -130,8 +130,7 @@ impl RequestHead {
 
     /// Adds a field whose value is the authority as the client sent it.
     pub fn push_authority(&mut self, name: &[u8]) {
-        let name = self.fields.store(name);
-        self.fields.push_span(name, self.authority);
+        self.fields.push_copy(name, self.authority);
     }
 
     /// The authority without its port and without a trailing dot, not lower-cased; brackets of an IPv6 address stay.

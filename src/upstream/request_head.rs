@@ -54,25 +54,11 @@ impl Outgoing<'_> {
         out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
         out.extend_from_slice(self.authority(server));
         out.extend_from_slice(b"\r\n");
-        let mut had_length = false;
-        for field in head.fields.iter() {
-            match field.known {
-                Known::Host => continue,
-                Known::ContentLength => {
-                    had_length = true;
-                    continue;
-                }
-                _ => {}
-            }
-            out.extend_from_slice(field.name);
-            out.extend_from_slice(b": ");
-            out.extend_from_slice(field.value);
-            out.extend_from_slice(b"\r\n");
-        }
+        head.fields.write_lines(out, |known| !matches!(known, Known::Host | Known::ContentLength));
         match head.framing {
             Framing::Length(length) => h1::write_length(out, length),
             Framing::Chunked | Framing::Close => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
-            Framing::None if had_length => h1::write_length(out, 0),
+            Framing::None if head.fields.has(Known::ContentLength) => h1::write_length(out, 0),
             Framing::None => {}
         }
         match (head.upgrade_token(), head.takes_trailers) {
