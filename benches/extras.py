@@ -1,19 +1,16 @@
 #!/usr/bin/env python3
 """What the access log and metrics cost a request, beside the same program without them.
 
-    benches/extras.py [--program target/release/vestibule] [--rounds 40] [--seconds 1]
+    benches/extras.py [--program target/release/vestibule] [--rounds 12] [--seconds 2]
 
-HTTP/1.1 in clear, 32 connections of wrk, GET of 1 KiB, one worker on one CPU; nginx as backend and wrk on another. All
-variants run at once and are asked in turn, each round in another order; what is compared is CPU time a request within
-one round, so that what else the machine does falls on all of them. The median of these ratios is printed, with the
-middle half of them. Method and results are in docs/performance.md.
+HTTP/1.1 in clear, GET of 1 KiB with the fields of a browser, one worker and 32 connections of wrk. A variant and the
+program without it work at the same time on one CPU; nginx as backend and the loads have another. So whatever else the
+machine does falls on both alike, and what is compared is CPU time a request within one round. The median of these ratios
+is printed, with the middle half of them. Method and results are in docs/performance.md.
 """
 
 import argparse
-import itertools
-import os
 import pathlib
-import random
 import re
 import statistics
 import subprocess
@@ -21,9 +18,9 @@ import tempfile
 
 from support import ROOT, cpu, free_port, nginx, start
 
-# Name, and what the config has more. `without` stands twice: what the second differs by is the error of the method.
+WITHOUT = 'access_log = "off"\n'
+# Name, and what the config has more. What the first differs by is the error of the method.
 VARIANTS = {
-    "without": 'access_log = "off"\n',
     "without, again": 'access_log = "off"\n',
     "access log to a file": '[access_log]\noutput = "{folder}/access.log"\nformat = "json"\n',
     "metrics": 'access_log = "off"\n[metrics]\nlisten = "127.0.0.1:{port}"\n',
@@ -40,55 +37,76 @@ def config(folder, name, extra, port, backend):
     return place
 
 
-def measure(process, port, seconds):
-    """CPU seconds a request."""
-    began = cpu(process)
-    command = ["taskset", "-c", "1", "wrk", "-t1", "-c32", f"-d{seconds}", f"http://127.0.0.1:{port}/1k"]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    if "Non-2xx" in said or "Socket errors" in said:
-        raise SystemExit(said)
-    return (cpu(process) - began) / int(re.search(r"(\d+) requests in", said)[1])
+# What a browser sends.
+FIELDS = (
+    "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
+    "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+    "Accept-Language: en-US,en;q=0.5",
+    "Accept-Encoding: gzip, deflate, br",
+    "Referer: http://localhost/index.html",
+    "Cookie: session=0123456789abcdef0123456789abcdef; theme=dark",
+)
+
+
+def measure(under_test, seconds):
+    """CPU seconds a request of each variant, all under load at once."""
+    began = {name: cpu(process) for name, (process, _) in under_test.items()}
+    command = ["taskset", "-c", "1", "wrk", "-t1", "-c32", f"-d{seconds}"]
+    for field in FIELDS:
+        command += ["-H", field]
+    loads = {
+        name: subprocess.Popen([*command, f"http://127.0.0.1:{port}/"], stdout=subprocess.PIPE, text=True)
+        for name, (_, port) in under_test.items()
+    }
+    said = {name: load.communicate()[0] for name, load in loads.items()}
+    for text in said.values():
+        if "Non-2xx" in text or "Socket errors" in text or " requests in" not in text:
+            raise SystemExit(text)
+    requests = {name: int(re.search(r"(\d+) requests in", text)[1]) for name, text in said.items()}
+    return {name: (cpu(process) - began[name]) / requests[name] for name, (process, _) in under_test.items()}
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--program", default=ROOT / "target/release/vestibule", type=pathlib.Path)
-    parser.add_argument("--rounds", default=40, type=int)
-    parser.add_argument("--seconds", default=1, type=int)
+    parser.add_argument("--rounds", default=12, type=int)
+    parser.add_argument("--seconds", default=2, type=int)
     options = parser.parse_args()
-    running, under_test = [], {}
+    running = []
     with tempfile.TemporaryDirectory(prefix="vestibule-bench-") as folder:
         folder = pathlib.Path(folder)
         folder.chmod(0o755)
-        (folder / "1k").write_bytes(os.urandom(512).hex().encode())
         backend = free_port()
-        server = f"server {{ listen 127.0.0.1:{backend}; root {folder}; }}"
+        server = f"server {{ listen 127.0.0.1:{backend}; location / {{ return 200 '{'x' * 1024}'; }} }}"
         running.append(start(["taskset", "-c", "1", *nginx(folder, "backend", server)], backend))
+
+        def variant(name, extra):
+            port = free_port()
+            place = config(folder, name, extra, port, backend)
+            running.append(start(["taskset", "-c", "0", options.program, "run", "--config", place], port))
+            return running[-1], port
+
         try:
-            for name, extra in VARIANTS.items():
-                port = free_port()
-                place = config(folder, name, extra, port, backend)
-                command = ["taskset", "-c", "0", options.program, "run", "--config", place]
-                running.append(start(command, port))
-                under_test[name] = (running[-1], port)
-            results = {name: [] for name in VARIANTS}
-            orders = itertools.cycle([list(VARIANTS), list(reversed(VARIANTS))])
-            for _ in range(options.rounds):
-                order = next(orders)
-                first = random.randrange(len(order))
-                for name in order[first:] + order[:first]:
-                    results[name].append(measure(*under_test[name], options.seconds))
+            without = variant("without", WITHOUT)
+            under_test = {name: variant(name, extra) for name, extra in VARIANTS.items()}
+            rounds = {name: [] for name in VARIANTS}
+            for turn in range(options.rounds + 1):
+                for name, process in under_test.items():
+                    times = measure({"without": without, "with": process}, options.seconds)
+                    # The first one fills the pools.
+                    if turn:
+                        rounds[name].append(times)
         finally:
             for process in running:
                 process.terminate()
             for process in running:
                 process.wait()
-    base = results["without"]
-    print(f"{'':24} CPU a request    more than without, median (middle half)")
-    for name, times in results.items():
-        ratios = sorted((time / other - 1) * 100 for time, other in zip(times, base))
+    print(f"{'':24} CPU a request: without, with    more, median (middle half)")
+    for name, times in rounds.items():
+        ratios = [(pair["with"] / pair["without"] - 1) * 100 for pair in times]
         low, middle, high = statistics.quantiles(ratios, n=4)
-        print(f"{name:24} {statistics.median(times) * 1e6:10.2f} us    {middle:+6.1f} %  ({low:+.1f} to {high:+.1f})")
+        before, after = (statistics.median(pair[which] for pair in times) * 1e6 for which in ("without", "with"))
+        print(f"{name:24} {before:18.2f} us {after:6.2f} us    {middle:+6.1f} %  ({low:+.1f} to {high:+.1f})")
 
 
 if __name__ == "__main__":

@@ -297,8 +297,7 @@ impl Details {
                 shard.error(why);
             }
         }
-        let site = self.found.and_then(|found| sinks.names.site(found));
-        let route = self.found.and_then(|found| sinks.names.route(found));
+        let place = self.found.and_then(|found| sinks.names.place(found));
         let client_ip = self.client_ip.as_deref().unwrap_or(&self.conn.peer_ip);
         if let Some(log) = &sinks.log {
             log.write(&Line {
@@ -313,8 +312,7 @@ impl Details {
                 would_refuse: end.would_refuse,
                 user: end.user,
                 nearest: end.nearest,
-                site,
-                route,
+                place,
                 server: self.server.as_ref().map(|server| &*server.label),
                 attempts: self.attempts,
                 times: self.times,
@@ -329,8 +327,8 @@ impl Details {
                 head,
                 conn: &self.conn,
                 client_ip,
-                route,
-                site,
+                route: place.map(|place| place.route),
+                site: place.map(|place| place.site),
                 status: end.status,
                 why: end.why,
                 server: self.server.as_ref().map(|server| &*server.label),

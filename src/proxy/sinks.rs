@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::access_log::AccessLog;
+use super::access_log::{AccessLog, Place};
 use super::trace::Tracer;
 use crate::config::Config;
 use crate::metrics::{Metrics, UpstreamShard, WorkerShard};
@@ -22,28 +22,35 @@ pub struct Sinks {
 #[derive(Debug)]
 pub struct Names(Box<[Site]>);
 
-/// A host, and the paths of its routes.
+/// A host and its routes.
 #[derive(Debug)]
 struct Site {
     host: Box<str>,
-    routes: Box<[Box<str>]>,
+    routes: Box<[Route]>,
+}
+
+/// The path of a route, and it with its host as the access log writes them.
+#[derive(Debug)]
+struct Route {
+    path: Box<str>,
+    json: Box<[u8]>,
 }
 
 impl Names {
     pub fn of(config: &Config) -> Names {
         let sites = config.sites.iter().map(|site| {
-            let routes = site.routes.iter().map(|route| route.path.to_string().into()).collect();
-            Site { host: site.host.to_string().into(), routes }
+            let host = site.host.to_string();
+            let route = |path: String| Route { json: Place::in_json(&host, &path).into(), path: path.into() };
+            let routes = site.routes.iter().map(|known| route(known.path.to_string())).collect();
+            Site { routes, host: host.into() }
         });
         Names(sites.collect())
     }
 
-    pub fn site(&self, found: Found) -> Option<&str> {
-        self.0.get(found.site).map(|site| &*site.host)
-    }
-
-    pub fn route(&self, found: Found) -> Option<&str> {
-        self.0.get(found.site)?.routes.get(found.route).map(|path| &**path)
+    pub fn place(&self, found: Found) -> Option<Place<'_>> {
+        let site = self.0.get(found.site)?;
+        let route = site.routes.get(found.route)?;
+        Some(Place { site: &site.host, route: &route.path, json: &route.json })
     }
 }
 

@@ -36,7 +36,7 @@ pub(super) struct Queue {
     thread: OnceLock<Thread>,
 }
 
-/// The lines of one worker. The lock is held by it and the writing thread only, and by the latter for a swap.
+/// The lines of one worker. The lock is held by it while it writes a line, and by the writing thread for a swap.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Shard {
@@ -105,17 +105,19 @@ impl Queue {
 }
 
 impl Sender {
-    /// Adds a line of a worker, with its line end. Only that worker may call it for its number.
-    pub fn push(&self, worker: usize, line: &[u8]) {
+    /// Adds a line of a worker: `write` appends it with its line end. Only that worker may call it for its number.
+    pub fn push(&self, worker: usize, write: impl FnOnce(&mut Vec<u8>)) {
         let Some(shard) = self.queue.shards.get(worker) else { return };
         shard.taken.add(1);
         let mut waiting = shard.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.len() + line.len() > MOST {
+        let before = waiting.len();
+        write(&mut waiting);
+        if waiting.len() > MOST {
+            waiting.truncate(before);
             shard.lost.add(1);
             return;
         }
-        let first = waiting.is_empty();
-        waiting.extend_from_slice(line);
+        let first = before == 0;
         drop(waiting);
         if first {
             self.queue.wake();
@@ -316,7 +318,7 @@ mod tests {
         let (sender, writer) = Queue::start(Box::new(Still(held)), None, 1).unwrap();
         let line = [b'x'; 1 << 10];
         for _ in 0..10_000 {
-            sender.push(0, &line);
+            sender.push(0, |waiting| waiting.extend_from_slice(&line));
         }
         let stats = sender.stats();
         assert_eq!(stats.lines, 10_000);
@@ -332,7 +334,7 @@ mod tests {
         let disk = Disk { room: usize::MAX / 2, more, written: written.clone() };
         let (sender, writer) = Queue::start(Box::new(disk), None, 2).unwrap();
         for number in 0..1000 {
-            sender.push(number % 2, b"line\n");
+            sender.push(number % 2, |waiting| waiting.extend_from_slice(b"line\n"));
         }
         writer.stop();
         assert_eq!(count_lines(&written.lock().unwrap()), 1000);
