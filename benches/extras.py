@@ -55,7 +55,7 @@ def measure(under_test, seconds):
     for field in FIELDS:
         command += ["-H", field]
     loads = {
-        name: subprocess.Popen([*command, f"http://127.0.0.1:{port}/"], stdout=subprocess.PIPE, text=True)
+        name: subprocess.Popen([*command, f"http://127.0.0.1:{port}/"], stdout=subprocess.PIPE, text=True, start_new_session=True)
         for name, (_, port) in under_test.items()
     }
     said = {name: load.communicate()[0] for name, load in loads.items()}

@@ -43,16 +43,24 @@ pub(super) struct Connection {
 
 impl Connection {
     pub fn add(&mut self, value: &[u8]) {
-        for option in list(value) {
-            if option.eq_ignore_ascii_case(b"close") {
-                self.close = true;
-            } else if option.eq_ignore_ascii_case(b"keep-alive") {
-                self.keep_alive = true;
-            } else if option.eq_ignore_ascii_case(b"upgrade") {
-                self.upgrade = true;
-            } else {
-                self.nominates = true;
-            }
+        // Mostly it is one word.
+        match value {
+            [] => {}
+            _ if value.eq_ignore_ascii_case(b"keep-alive") => self.keep_alive = true,
+            _ if value.eq_ignore_ascii_case(b"close") => self.close = true,
+            _ => list(value).for_each(|option| self.add_option(option)),
+        }
+    }
+
+    fn add_option(&mut self, option: &[u8]) {
+        if option.eq_ignore_ascii_case(b"close") {
+            self.close = true;
+        } else if option.eq_ignore_ascii_case(b"keep-alive") {
+            self.keep_alive = true;
+        } else if option.eq_ignore_ascii_case(b"upgrade") {
+            self.upgrade = true;
+        } else {
+            self.nominates = true;
         }
     }
 }

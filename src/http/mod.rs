@@ -96,7 +96,8 @@ fn text(ip: IpAddr) -> Box<str> {
 /// A request on its way to the handler.
 #[derive(Debug)]
 pub struct Request {
-    pub head: RequestHead,
+    /// On the heap, since a request goes through many hands.
+    pub head: Box<RequestHead>,
     pub body: Body,
     pub conn: Rc<ConnInfo>,
     /// The timer of the task this request runs in; the handler moves it to what it waits for.
@@ -169,11 +170,19 @@ pub struct Ended {
 }
 
 /// Writes an interim response: status and fields.
-pub type SendInterim = dyn Fn(u16, &Fields);
+pub trait SendInterim {
+    fn send(&self, status: u16, fields: &Fields);
+}
+
+impl<F: Fn(u16, &Fields)> SendInterim for F {
+    fn send(&self, status: u16, fields: &Fields) {
+        self(status, fields);
+    }
+}
 
 /// Sends an interim response on the connection of one request.
 #[derive(Clone)]
-pub struct Interim(pub Rc<SendInterim>);
+pub struct Interim(pub Rc<dyn SendInterim>);
 
 impl std::fmt::Debug for Interim {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -205,12 +214,24 @@ pub struct Shared<H> {
     pub handler: Rc<H>,
     pub settings: Settings,
     pub connections: Rc<Connections>,
+    calls: serve_h1::Spares<H>,
 }
 
 impl<H> Shared<H> {
     /// The first one, without connections.
     pub fn new(handler: H, settings: Settings) -> Shared<H> {
-        Shared { handler: Rc::new(handler), settings, connections: Rc::default() }
+        Shared { handler: Rc::new(handler), settings, connections: Rc::default(), calls: Default::default() }
+    }
+
+    /// The same with other settings, for the connections that come from here on.
+    pub fn with(&self, settings: Settings) -> Shared<H> {
+        let (handler, connections) = (self.handler.clone(), self.connections.clone());
+        Shared { handler, settings, connections, calls: Default::default() }
+    }
+
+    /// The same with another registry.
+    pub fn counted_in(self, connections: Rc<Connections>) -> Shared<H> {
+        Shared { connections, ..self }
     }
 }
 

@@ -179,7 +179,8 @@ impl Fields {
 
     /// Every value of a known name, in order.
     pub fn all(&self, known: Known) -> impl Iterator<Item = &[u8]> {
-        self.entries.iter().filter(move |e| e.known == known).map(|e| e.value.of(&self.bytes))
+        let entries = if self.seen.contains(known) { self.entries.as_slice() } else { &[] };
+        entries.iter().filter(move |e| e.known == known).map(|e| e.value.of(&self.bytes))
     }
 
     pub fn has(&self, known: Known) -> bool {

@@ -15,7 +15,7 @@ use crate::error::Why;
 use crate::http::body::Body;
 use crate::http::headers::Client;
 use crate::http::{ConnInfo, Ended, OnEnd, Request, Response};
-use crate::message::{Fields, Method, RequestHead, ResponseHead, Span as Bytes, Version};
+use crate::message::{RequestHead, ResponseHead};
 use crate::metrics::Retried;
 use crate::net::clock;
 use crate::route::{Asked, Found};
@@ -198,19 +198,17 @@ impl Record {
     /// Tells the sinks of bytes that never became a request when the answer to them is over.
     pub fn attach_refused(mut self, mut response: Response) -> Response {
         if let Some(details) = self.details.take() {
-            response.on_end = Some(self.on_end(details, None, response.status));
+            let status = response.status;
+            response.on_end = Some(OnEnd(Box::new(move |ended| self.tell(details, None, status, ended))));
         }
         response
     }
 
-    fn on_end(&mut self, details: Box<Details>, head: Option<RequestHead>, status: u16) -> OnEnd {
-        let (id, why, would_refuse) = (self.id(), self.why, self.would_refuse);
-        let (user, nearest) = (self.user.take(), self.nearest.take());
-        OnEnd(Box::new(move |ended: Ended| {
-            let why = why.or(ended.cut);
-            let (user, nearest) = (user.as_deref(), nearest.as_deref());
-            details.end(&End { head: head.as_ref(), id, status, ended, why, would_refuse, user, nearest });
-        }))
+    /// Tells the sinks how the request has ended.
+    fn tell(&self, details: Box<Details>, head: Option<&RequestHead>, status: u16, ended: Ended) {
+        let (user, nearest) = (self.user.as_deref(), self.nearest.as_deref());
+        let (why, would_refuse) = (self.why.or(ended.cut), self.would_refuse);
+        details.end(&End { head, id: self.id(), status, ended, why, would_refuse, user, nearest });
     }
 }
 
@@ -255,11 +253,10 @@ impl Flight {
             response = inspected.attach(response, self.record.why, self.record.request_id());
         }
         if let Some(details) = self.record.details.take() {
-            let nothing = Bytes::new(0, 0);
-            let empty = RequestHead::new(Method::GET, Version::Http11, nothing, nothing, Fields::default());
-            let head = std::mem::replace(&mut self.request.head, empty);
+            let status = response.status;
             let inspector = response.on_end.take();
-            response.on_end = OnEnd::both(Some(self.record.on_end(details, Some(head), response.status)), inspector);
+            let told = move |ended| self.record.tell(details, Some(&self.request.head), status, ended);
+            response.on_end = OnEnd::both(Some(OnEnd(Box::new(told))), inspector);
         }
         response
     }
@@ -268,16 +265,9 @@ impl Flight {
 impl Drop for Flight {
     fn drop(&mut self) {
         if let Some(details) = self.record.details.take() {
-            details.end(&End {
-                head: Some(&self.request.head),
-                id: self.record.id(),
-                status: Why::ClientGone.status(),
-                ended: Ended { bytes: 0, cut: Some(Why::ClientGone) },
-                why: Some(Why::ClientGone),
-                would_refuse: self.record.would_refuse,
-                user: self.record.user.as_deref(),
-                nearest: self.record.nearest.as_deref(),
-            });
+            self.record.why = Some(Why::ClientGone);
+            let ended = Ended { bytes: 0, cut: self.record.why };
+            self.record.tell(details, Some(&self.request.head), Why::ClientGone.status(), ended);
         }
     }
 }

@@ -246,7 +246,7 @@ async fn accept(listener: UnixListener, asks: mpsc::Sender<Ask>, open: Rc<Connec
     let mut defaults = Defaults::default();
     defaults.timeouts.keep_alive = Some(IDLE);
     let settings = Settings { timeouts: defaults.timeouts, limits: defaults.limits, h2_keep_alive: IDLE };
-    let shared = Rc::new(Shared { connections: open, ..Shared::new(Rare::new(Admin { asks }), settings) });
+    let shared = Rc::new(Shared::new(Rare::new(Admin { asks }), settings).counted_in(open));
     // There are no addresses on a unix socket; nothing here asks for them.
     let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     loop {

@@ -283,7 +283,7 @@ fn adopt(generation: Generation, hall: &Rc<Hall>) {
     let grace = snapshot.config.server.generation_grace;
     let (view, mut gone) = View::after(&before.handler.view(), snapshot);
     before.handler.adopt(Rc::new(view), sinks);
-    let shared = Shared { handler: before.handler.clone(), settings, connections: before.connections.clone() };
+    let shared = before.with(settings);
     gone.extend(hall.adopt(doors, Rc::new(shared)));
     endings::end_after(hall, gone, grace);
 }

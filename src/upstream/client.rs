@@ -208,10 +208,10 @@ impl Sending {
                 self.waits = false;
                 self.upload.proceed();
             }
-        } else if let Some(Interim(send)) = interim {
+        } else if let Some(Interim(client)) = interim {
             let mut fields = head.fields.clone();
             crate::http::headers::remove_hop_by_hop(&mut fields, head.nominates);
-            send(head.status, &fields);
+            client.send(head.status, &fields);
         }
     }
 

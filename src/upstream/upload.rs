@@ -11,9 +11,13 @@ use crate::http::body::{Body, Frame, NextFrame};
 /// Bodies up to this size can be sent again.
 const REPLAY: usize = 64 << 10;
 
-/// The body of one request: limited, and kept while it is small.
+/// The body of one request: limited, and kept while it is small. Most requests have none, and the way to a server is long:
+/// what there is, is on the heap.
 #[derive(Debug)]
-pub struct Upload {
+pub struct Upload(Option<Box<Pieces>>);
+
+#[derive(Debug)]
+struct Pieces {
     body: Body,
     /// Bytes that may still come.
     left: u64,
@@ -31,46 +35,67 @@ pub struct Upload {
 impl Upload {
     /// `max`: bytes above which the body is refused with `limit.body`.
     pub fn new(body: Body, max: Option<u64>) -> Upload {
-        let ended = matches!(body, Body::Empty);
-        Upload {
-            body,
-            left: max.unwrap_or(u64::MAX),
-            kept: Vec::new(),
-            kept_bytes: 0,
-            whole: true,
-            next: 0,
-            ended,
-            _held: None,
+        match body {
+            Body::Empty => Upload(None),
+            body => Upload(Some(Box::new(Pieces { body, ..Pieces::empty(max) }))),
         }
     }
 
     /// A body that was read whole before. `held` is dropped with it.
     pub fn whole(pieces: Vec<Bytes>, held: Box<dyn std::any::Any>) -> Upload {
-        Upload { kept: pieces, ended: true, _held: Some(held), ..Upload::new(Body::Empty, None) }
+        Upload(Some(Box::new(Pieces { kept: pieces, ended: true, _held: Some(held), ..Pieces::empty(None) })))
     }
 
     /// There is nothing to send.
     pub fn is_empty(&self) -> bool {
-        self.ended && self.kept.is_empty()
+        self.0.as_ref().is_none_or(|pieces| pieces.ended && pieces.kept.is_empty())
     }
 
     /// Goes back to the start for another server; false when too much has been read to remember.
     pub fn rewind(&mut self) -> bool {
-        self.next = 0;
-        self.whole
+        self.0.as_mut().is_none_or(|pieces| {
+            pieces.next = 0;
+            pieces.whole
+        })
     }
 
     /// How long the client may stand still from now on.
     pub(super) fn set_idle(&mut self, idle: Option<Duration>) {
-        self.body.set_idle(idle);
+        if let Some(pieces) = &mut self.0 {
+            pieces.body.set_idle(idle);
+        }
     }
 
     /// Tells a client that waits for `100 Continue` to send.
     pub(super) fn proceed(&mut self) {
-        self.body.proceed();
+        if let Some(pieces) = &mut self.0 {
+            pieces.body.proceed();
+        }
     }
 
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<NextFrame> {
+        match &mut self.0 {
+            Some(pieces) => pieces.poll_frame(cx),
+            None => Poll::Ready(None),
+        }
+    }
+}
+
+impl Pieces {
+    fn empty(max: Option<u64>) -> Pieces {
+        Pieces {
+            body: Body::Empty,
+            left: max.unwrap_or(u64::MAX),
+            kept: Vec::new(),
+            kept_bytes: 0,
+            whole: true,
+            next: 0,
+            ended: false,
+            _held: None,
+        }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<NextFrame> {
         if let Some(data) = self.kept.get(self.next) {
             self.next += 1;
             return Poll::Ready(Some(Ok(Frame::Data(data.clone()))));

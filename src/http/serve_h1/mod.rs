@@ -1,16 +1,18 @@
 //! One HTTP/1.1 connection (RFC 9112): heads in, responses out, one task, no buffer that grows with a body.
 
 mod answer;
+mod call;
 mod receive;
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 
 use bytes::{Buf, BytesMut};
 
 use self::answer::{After, Facts, close, drain, write};
+pub use self::call::Spares;
 use self::receive::Conn;
 use super::connections::{Connections, Speaks};
 use super::wire::Wire;
@@ -35,7 +37,7 @@ pub(super) enum Outcome {
 
 /// What the loop found at the front of the connection.
 enum Next {
-    Head(RequestHead),
+    Head(Box<RequestHead>),
     Refused(Why),
     TlsHello,
     Http2,
@@ -94,10 +96,9 @@ pub(super) async fn serve<H: Handler>(
         };
         let request = conn.clone().request(head, &info, settings);
         let response = {
-            // On the heap, so that a connection between two requests is small, and the memory is warm from another's.
-            let mut handling = Box::pin(shared.handler.handle(request));
-            poll_fn(|cx| {
-                if let Poll::Ready(response) = handling.as_mut().poll(cx) {
+            let mut call = shared.calls.call(shared.handler.clone(), request);
+            let response = poll_fn(|cx| {
+                if let Poll::Ready(response) = call.poll(cx) {
                     return Poll::Ready(Some(response));
                 }
                 // Interim responses are written while the handler waits.
@@ -106,7 +107,11 @@ pub(super) async fn serve<H: Handler>(
                 }
                 conn.poll_broken(cx).map(|()| None)
             })
-            .await
+            .await;
+            if response.is_some() {
+                shared.calls.keep(call);
+            }
+            response
         };
         // The client has left: the exchange with the backend ends with the handler.
         let Some(response) = response else { break };
@@ -208,7 +213,7 @@ fn scan(input: &mut BytesMut, seen: usize, limits: &h1::Limits, sniff: bool, h2:
     match h1::parse_request(input, limits) {
         Ok(Parsed::Head(head, length)) => {
             input.advance(length);
-            Some(Next::Head(head))
+            Some(Next::Head(Box::new(head)))
         }
         Ok(Parsed::Partial) => None,
         Err(why) => Some(Next::Refused(why)),

@@ -11,7 +11,7 @@ use crate::h1::{self, Decoder, Step};
 use crate::http::body::{Body, Frame, NextFrame, Pace, Source};
 use crate::http::wire::Wire;
 use crate::http::{ConnInfo, Interim, Request, SendInterim, Settings};
-use crate::message::{Framing, RequestHead, Version};
+use crate::message::{Fields, Framing, RequestHead, Version};
 use crate::net::{Deadline, clock};
 
 /// The connection, shared between the loop that writes responses and the request body that a handler holds.
@@ -26,10 +26,10 @@ pub(super) struct Conn {
 }
 
 impl Conn {
-    pub fn request(self: Rc<Self>, head: RequestHead, info: &Rc<ConnInfo>, settings: &Settings) -> Request {
+    pub fn request(self: Rc<Self>, head: Box<RequestHead>, info: &Rc<ConnInfo>, settings: &Settings) -> Request {
         let deadline = self.deadline.clone();
         let has_body = head.framing != Framing::None;
-        let interim = (head.version == Version::Http11).then(|| Interim(self.clone().interim()));
+        let interim = (head.version == Version::Http11).then(|| Interim(self.clone()));
         let body = if has_body {
             *self.decoder.borrow_mut() = Decoder::new(head.framing);
             self.waits.set(head.expect_continue);
@@ -43,18 +43,6 @@ impl Conn {
             Body::Empty
         };
         Request { head, body, conn: info.clone(), deadline, interim }
-    }
-
-    fn interim(self: Rc<Self>) -> Rc<SendInterim> {
-        Rc::new(move |status, fields| {
-            let mut wire = self.wire.borrow_mut();
-            if wire.has_room() {
-                let out = wire.output();
-                h1::write_status_line(out, status);
-                h1::write_fields(out, fields);
-                out.extend_from_slice(b"\r\n");
-            }
-        })
     }
 
     pub fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
@@ -86,6 +74,18 @@ impl Conn {
             }
         }
         Poll::Pending
+    }
+}
+
+impl SendInterim for Conn {
+    fn send(&self, status: u16, fields: &Fields) {
+        let mut wire = self.wire.borrow_mut();
+        if wire.has_room() {
+            let out = wire.output();
+            h1::write_status_line(out, status);
+            h1::write_fields(out, fields);
+            out.extend_from_slice(b"\r\n");
+        }
     }
 }
 

@@ -50,7 +50,7 @@ pub(super) async fn serve<H: Handler>(
                 Ok((head, body)) => {
                     let (conn, deadline) = (conn.clone(), deadline.clone());
                     let interim = Some(interim(reply.clone()));
-                    shared.handler.handle(Request { head, body, conn, deadline, interim }).await
+                    shared.handler.handle(Request { head: Box::new(head), body, conn, deadline, interim }).await
                 }
                 Err(why) => shared.handler.refuse(&conn, why),
             }

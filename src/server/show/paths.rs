@@ -93,7 +93,7 @@ fn status(request: &Request, code: u16) -> Option<Response> {
     {
         let mut hints = Fields::default();
         hints.push(b"Link", b"</style.css>; rel=preload; as=style");
-        (interim.0)(103, &hints);
+        interim.0.send(103, &hints);
     }
     // What is left of the interim ones would leave the client without an answer.
     let code = if code < 200 { 200 } else { code };

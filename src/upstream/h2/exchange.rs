@@ -112,10 +112,10 @@ fn poll_interim(
         }
         if status == 100 {
             sending.proceed(deadline, waits);
-        } else if let Some(Interim(send)) = interim {
+        } else if let Some(Interim(client)) = interim {
             let (mut fields, _) = head::fields(found.headers())?;
             remove_hop_by_hop(&mut fields, false);
-            send(status, &fields);
+            client.send(status, &fields);
         }
     }
     Ok(())
