@@ -36,8 +36,8 @@ pub struct Site {
     /// Aliases are answered with a redirect to the site's own name.
     pub aliases_redirect: bool,
     pub tls: SiteTls,
-    /// Certificates asked of clients.
-    pub client_auth: Option<ClientAuth>,
+    /// Certificates asked of clients. On the heap: few sites ask, and a config may have very many.
+    pub client_auth: Option<Box<ClientAuth>>,
     pub http: PlainMode,
     /// The error pages where no route is met.
     pub error_pages: Option<Arc<ErrorPages>>,

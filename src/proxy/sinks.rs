@@ -19,7 +19,7 @@ pub struct Sinks {
 }
 
 /// What sites and routes are called, by their places in the config.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Names(Box<[Site]>);
 
 /// A host and its routes.

@@ -91,7 +91,7 @@ impl<'a> Asked<'a> {
 
 impl Router {
     pub fn new(sites: &[Site]) -> Router {
-        let mut router = Router::default();
+        let mut router = Router { paths: Vec::with_capacity(sites.len()), ..Router::default() };
         for (index, site) in sites.iter().enumerate() {
             router.add(&site.host, Host { site: index, alias: false });
             for alias in &site.aliases {

@@ -59,13 +59,11 @@ impl Outputs {
 
     /// What the workers tell requests to in a generation.
     pub fn sinks(&self, snapshot: &Snapshot) -> Sinks {
-        Sinks {
-            log: self.log.as_ref().map(|(log, _)| log.clone()),
-            metrics: snapshot.metrics.clone(),
-            tracer: self.traces.as_ref().map(|(tracer, _)| tracer.clone()),
-            names: Arc::new(Names::of(&snapshot.config)),
-            worker: 0,
-        }
+        let log = self.log.as_ref().map(|(log, _)| log.clone());
+        let tracer = self.traces.as_ref().map(|(tracer, _)| tracer.clone());
+        // Metrics have names of their own.
+        let names = if log.is_some() || tracer.is_some() { Names::of(&snapshot.config) } else { Names::default() };
+        Sinks { log, metrics: snapshot.metrics.clone(), tracer, names: Arc::new(names), worker: 0 }
     }
 
     /// Opens the access log's file anew, after something has moved the old one.

@@ -19,7 +19,7 @@ impl Checker<'_> {
     }
 
     /// What a site asks of its clients; `None` where it asks nothing, or what it asks was reported.
-    pub(super) fn client_auth(&mut self, site: &Table, http: PlainMode) -> Option<ClientAuth> {
+    pub(super) fn client_auth(&mut self, site: &Table, http: PlainMode) -> Option<Box<ClientAuth>> {
         let node = site.get("tls")?.table()?.get("client_auth")?;
         let table = node.table()?;
         let mode = match table.text("mode") {
@@ -41,6 +41,6 @@ impl Checker<'_> {
         });
         let crl = crl.into_iter().flatten();
         let crl = crl.filter_map(|node| Some((self.path(node, node.text()?), self.origin(node.at)))).collect();
-        Some(ClientAuth { mode, ca: ca?, crl, origin: self.origin(node.at) })
+        Some(Box::new(ClientAuth { mode, ca: ca?, crl, origin: self.origin(node.at) }))
     }
 }

@@ -45,6 +45,7 @@ impl Checker<'_> {
         let mut out = Vec::new();
         match root.table("sites") {
             Some(table) if !table.entries.is_empty() || table.incomplete => {
+                out.reserve_exact(table.entries.len());
                 for entry in &table.entries {
                     out.extend(self.site(entry, (&defaults, &filters), &mut upstreams, &mut hosts));
                 }

@@ -1,6 +1,5 @@
 //! The formats of a line. What a client chose is escaped: it cannot break a line, nor move a terminal's cursor.
 
-use std::cell::RefCell;
 use std::io::Write;
 use std::time::{Duration, SystemTime};
 
@@ -9,9 +8,8 @@ use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
 use super::escape::{escape, printable};
-use super::{AccessLog, Line};
-use crate::message::Known;
-use crate::net::clock;
+use super::note::{Noted, Text};
+use crate::config::{LogFormat, Redact};
 
 static RFC3339: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]");
 static CLOCK: &[BorrowedFormatItem<'_>] = format_description!("[hour]:[minute]:[second]");
@@ -20,38 +18,34 @@ static COMMON: &[BorrowedFormatItem<'_>] =
 /// What stands for a value that is not shown.
 const MASK: &[u8] = b"***";
 
-thread_local! {
-    /// The last moment in text, and the layout it is in: formatting it costs as much as the rest of a line.
-    static LAST: RefCell<Stamp> = const { RefCell::new(Stamp::NONE) };
-}
-
-/// A moment in text.
+/// The last second in text: formatting it costs as much as the rest of a line.
+#[derive(Debug, Default)]
 struct Stamp {
-    at: SystemTime,
-    layout: *const u8,
+    second: Option<u64>,
     text: String,
 }
 
 impl Stamp {
-    const NONE: Stamp = Stamp { at: SystemTime::UNIX_EPOCH, layout: std::ptr::null(), text: String::new() };
+    /// Writes a moment in the one layout of a log, and returns the milliseconds that are left.
+    fn write(&mut self, out: &mut Vec<u8>, at: SystemTime, layout: &'static [BorrowedFormatItem<'_>]) -> u64 {
+        let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        if self.second != Some(since.as_secs()) {
+            let time = OffsetDateTime::UNIX_EPOCH + Duration::from_secs(since.as_secs());
+            (self.second, self.text) = (Some(since.as_secs()), time.format(layout).unwrap_or_default());
+        }
+        out.extend_from_slice(self.text.as_bytes());
+        since.subsec_millis().into()
+    }
 }
 
-/// Writes the time in one layout, with milliseconds behind it where it is to have them.
-fn stamp(out: &mut Vec<u8>, layout: &'static [BorrowedFormatItem<'_>], millis: bool) {
-    let (now, place) = (clock::wall(), layout.as_ptr().cast::<u8>());
-    LAST.with_borrow_mut(|last| {
-        if last.at != now || last.layout != place {
-            let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            let time = OffsetDateTime::UNIX_EPOCH + Duration::from_secs(since.as_secs());
-            let mut text = time.format(layout).unwrap_or_default();
-            if millis {
-                // Writing into a string cannot fail.
-                let _ = std::fmt::Write::write_fmt(&mut text, format_args!(".{:03}", since.subsec_millis()));
-            }
-            *last = Stamp { at: now, layout: place, text };
-        }
-        out.extend_from_slice(last.text.as_bytes());
-    });
+/// Makes lines of what was noted.
+#[derive(Debug)]
+pub(super) struct Formatter {
+    format: LogFormat,
+    redact: Redact,
+    hide_referer: bool,
+    hide_user_agent: bool,
+    stamp: Stamp,
 }
 
 fn number(out: &mut Vec<u8>, value: u64) {
@@ -97,33 +91,54 @@ fn masked(target: &[u8], names: &[String], mut piece: impl FnMut(&[u8])) {
     }
 }
 
-impl AccessLog {
-    pub(super) fn json(&self, line: &Line<'_>, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"{\"time\":\"");
-        stamp(out, RFC3339, true);
-        out.extend_from_slice(b"Z\",\"request_id\":\"");
-        hex(out, line.request_id);
-        out.push(b'"');
-        // An address, a token (RFC 9110 section 5.6.2) and a host (as the parsers accept it): nothing to escape.
-        out.extend_from_slice(b",\"client\":\"");
-        out.extend_from_slice(line.client_ip.as_bytes());
-        out.extend_from_slice(b"\",\"method\":\"");
-        out.extend_from_slice(line.head.map_or("", |head| head.method.as_str()).as_bytes());
-        out.extend_from_slice(b"\",\"host\":\"");
-        out.extend_from_slice(line.head.map_or(b"", |head| head.authority()));
-        out.extend_from_slice(b"\",\"target\":\"");
-        if let Some(head) = line.head {
-            masked(head.target(), &self.redact.query, |piece| escape(out, piece));
+impl Formatter {
+    pub fn new(format: LogFormat, redact: &Redact) -> Formatter {
+        let hides = |name: &str| redact.headers.iter().any(|hidden| hidden == name);
+        Formatter {
+            format,
+            redact: redact.clone(),
+            hide_referer: hides("referer"),
+            hide_user_agent: hides("user-agent"),
+            stamp: Stamp::default(),
         }
+    }
+
+    /// Writes the line of one request, with its line end.
+    pub fn line(&mut self, noted: &Noted<'_>, out: &mut Vec<u8>) {
+        match self.format {
+            LogFormat::Combined => self.combined(noted, out),
+            LogFormat::Text => self.text(noted, out),
+            LogFormat::Json | LogFormat::Auto => self.json(noted, out),
+        }
+    }
+
+    fn json(&mut self, noted: &Noted<'_>, out: &mut Vec<u8>) {
+        let note = noted.note;
+        let plain = |out: &mut Vec<u8>, which| out.extend_from_slice(noted.text(which).unwrap_or_default());
+        out.extend_from_slice(b"{\"time\":\"");
+        let milli = self.stamp.write(out, note.at, RFC3339);
+        out.push(b'.');
+        digits(out, milli);
+        out.extend_from_slice(b"Z\",\"request_id\":\"");
+        hex(out, note.request_id);
+        // An address, a token (RFC 9110 section 5.6.2) and a host (as the parsers accept it): nothing to escape.
+        out.extend_from_slice(b"\",\"client\":\"");
+        plain(out, Text::Client);
+        out.extend_from_slice(b"\",\"method\":\"");
+        plain(out, Text::Method);
+        out.extend_from_slice(b"\",\"host\":\"");
+        plain(out, Text::Authority);
+        out.extend_from_slice(b"\",\"target\":\"");
+        masked(noted.text(Text::Target).unwrap_or_default(), &self.redact.query, |piece| escape(out, piece));
         out.extend_from_slice(b"\",\"protocol\":\"");
-        out.extend_from_slice(line.head.map_or("", |head| head.version.as_str()).as_bytes());
+        out.extend_from_slice(note.version.map_or("", |version| version.as_str()).as_bytes());
         out.extend_from_slice(b"\",\"status\":");
-        number(out, line.status.into());
+        number(out, note.status.into());
         out.extend_from_slice(b",\"bytes\":");
-        number(out, line.bytes);
-        if line.received > 0 {
+        number(out, note.bytes);
+        if note.received > 0 {
             out.extend_from_slice(b",\"bytes_in\":");
-            number(out, line.received);
+            number(out, note.received);
         }
         let mut timer = |key: &[u8], time: Option<Duration>| {
             if let Some(time) = time {
@@ -131,23 +146,22 @@ impl AccessLog {
                 millis(out, time);
             }
         };
-        timer(b",\"queue_ms\":", line.times.queue);
-        timer(b",\"connect_ms\":", line.times.connect);
-        timer(b",\"upstream_ms\":", line.times.upstream);
-        timer(b",\"total_ms\":", Some(line.times.total));
-        if line.server.is_some() {
+        timer(b",\"queue_ms\":", note.times.queue);
+        timer(b",\"connect_ms\":", note.times.connect);
+        timer(b",\"upstream_ms\":", note.times.upstream);
+        timer(b",\"total_ms\":", Some(note.times.total));
+        if noted.text(Text::Server).is_some() {
             out.extend_from_slice(b",\"attempts\":");
-            number(out, line.attempts.into());
+            number(out, note.attempts.into());
         }
-        self.json_texts(line, out);
+        plain(out, Text::Place);
+        self.json_texts(noted, out);
         out.extend_from_slice(b"}\n");
     }
 
     /// What is not there in every line.
-    fn json_texts(&self, line: &Line<'_>, out: &mut Vec<u8>) {
-        if let Some(place) = &line.place {
-            out.extend_from_slice(place.json);
-        }
+    fn json_texts(&self, noted: &Noted<'_>, out: &mut Vec<u8>) {
+        let note = noted.note;
         let mut text = |key: &[u8], value: Option<&[u8]>| {
             if let Some(value) = value {
                 out.extend_from_slice(key);
@@ -155,115 +169,124 @@ impl AccessLog {
                 out.push(b'"');
             }
         };
-        text(b",\"server\":\"", line.server.map(str::as_bytes));
-        text(b",\"why\":\"", line.why.map(|why| why.code().as_bytes()));
-        text(b",\"would_refuse\":\"", line.would_refuse.map(|why| why.code().as_bytes()));
-        text(b",\"user\":\"", line.user.map(str::as_bytes));
-        text(b",\"nearest_route\":\"", line.nearest.map(str::as_bytes));
-        text(b",\"user_agent\":\"", self.user_agent(line));
-        if let Some(referer) = self.referer(line) {
+        text(b",\"server\":\"", noted.text(Text::Server));
+        text(b",\"why\":\"", note.why.map(|why| why.code().as_bytes()));
+        text(b",\"would_refuse\":\"", note.would_refuse.map(|why| why.code().as_bytes()));
+        text(b",\"user\":\"", noted.text(Text::User));
+        text(b",\"nearest_route\":\"", noted.text(Text::Nearest));
+        text(b",\"user_agent\":\"", self.user_agent(noted));
+        if let Some(referer) = self.referer(noted) {
             out.extend_from_slice(b",\"referer\":\"");
             masked(referer, &self.redact.query, |piece| escape(out, piece));
             out.push(b'"');
         }
-        if let Some(id) = line.trace_id {
+        if let Some(id) = note.trace_id {
             out.extend_from_slice(b",\"trace_id\":\"");
-            hex(out, (id >> 64) as u64);
-            hex(out, id as u64);
+            id.into_iter().for_each(|half| hex(out, half));
             out.push(b'"');
         }
-        if let Some(tls) = &line.conn.tls {
+        if let Some(version) = noted.text(Text::TlsVersion) {
             out.extend_from_slice(b",\"tls\":{\"version\":\"");
-            out.extend_from_slice(tls.version.as_bytes());
+            out.extend_from_slice(version);
             out.extend_from_slice(b"\",\"cipher\":\"");
-            out.extend_from_slice(tls.cipher.as_bytes());
+            out.extend_from_slice(noted.text(Text::Cipher).unwrap_or_default());
             out.extend_from_slice(b"\",\"group\":\"");
-            out.extend_from_slice(tls.group.as_bytes());
+            out.extend_from_slice(noted.text(Text::Group).unwrap_or_default());
             out.extend_from_slice(b"\",\"alpn\":\"");
-            out.extend_from_slice(if tls.h2 { b"h2" } else { b"http/1.1" });
+            out.extend_from_slice(if note.h2 { b"h2" } else { b"http/1.1" });
             out.extend_from_slice(b"\",\"sni\":");
-            match &tls.sni {
+            match noted.text(Text::Sni) {
                 Some(sni) => {
                     out.push(b'"');
-                    escape(out, sni.as_bytes());
+                    escape(out, sni);
                     out.push(b'"');
                 }
                 None => out.extend_from_slice(b"null"),
             }
-            out.extend_from_slice(if tls.resumed { b",\"resumed\":true}" } else { b",\"resumed\":false}" });
+            out.extend_from_slice(if note.resumed { b",\"resumed\":true}" } else { b",\"resumed\":false}" });
         }
     }
 
     /// One line for a person: `22:04:46 127.0.0.1 GET https://app.localhost/x 502 1.234ms  upstream.refused 127.0.0.1:3000`.
-    pub(super) fn text(&self, line: &Line<'_>, out: &mut Vec<u8>) {
-        stamp(out, CLOCK, false);
+    fn text(&mut self, noted: &Noted<'_>, out: &mut Vec<u8>) {
+        let note = noted.note;
+        let tls = noted.text(Text::TlsVersion);
+        self.stamp.write(out, note.at, CLOCK);
         out.push(b' ');
-        if let Some(user) = line.user {
-            printable(out, user.as_bytes(), false);
+        if let Some(user) = noted.text(Text::User) {
+            printable(out, user, false);
             out.push(b'@');
         }
-        out.extend_from_slice(line.client_ip.as_bytes());
-        match line.head {
+        out.extend_from_slice(noted.text(Text::Client).unwrap_or_default());
+        match noted.text(Text::Method) {
             None => out.extend_from_slice(b" -"),
-            Some(head) => {
-                let scheme = if line.conn.tls.is_some() { "https" } else { "http" };
-                let _ = write!(out, " {} {scheme}://", head.method);
-                printable(out, head.authority(), false);
-                masked(head.target(), &self.redact.query, |piece| printable(out, piece, false));
+            Some(method) => {
+                out.push(b' ');
+                out.extend_from_slice(method);
+                out.extend_from_slice(if tls.is_some() { b" https://" } else { b" http://" });
+                printable(out, noted.text(Text::Authority).unwrap_or_default(), false);
+                let target = noted.text(Text::Target).unwrap_or_default();
+                masked(target, &self.redact.query, |piece| printable(out, piece, false));
             }
         }
-        let _ = write!(out, " {} {:.1}ms", line.status, line.times.total.as_secs_f64() * 1e3);
-        if let Some(why) = line.why {
+        let _ = write!(out, " {} {:.1}ms", note.status, note.times.total.as_secs_f64() * 1e3);
+        if let Some(why) = note.why {
             let _ = write!(out, "  {}", why.code());
         }
-        if let Some(why) = line.would_refuse {
+        if let Some(why) = note.would_refuse {
             let _ = write!(out, "  (dry run: {})", why.code());
         }
-        if let Some(nearest) = line.nearest {
-            let _ = write!(out, "  nearest route: {nearest}");
+        if let Some(nearest) = noted.text(Text::Nearest) {
+            out.extend_from_slice(b"  nearest route: ");
+            out.extend_from_slice(nearest);
         }
-        if let Some(server) = line.server {
-            let _ = write!(out, "  {server}");
+        if let Some(server) = noted.text(Text::Server) {
+            out.extend_from_slice(b"  ");
+            out.extend_from_slice(server);
         }
-        let tls = line.conn.tls.as_ref().map_or("plain", |tls| tls.version);
-        let version = line.head.map_or("", |head| head.version.as_str());
-        let _ = writeln!(out, "  ({tls} {version})");
+        out.extend_from_slice(b"  (");
+        out.extend_from_slice(tls.unwrap_or(b"plain"));
+        let _ = writeln!(out, " {})", note.version.map_or("", |version| version.as_str()));
     }
 
     /// The combined format of Apache and nginx.
-    pub(super) fn combined(&self, line: &Line<'_>, out: &mut Vec<u8>) {
-        out.extend_from_slice(line.client_ip.as_bytes());
+    fn combined(&mut self, noted: &Noted<'_>, out: &mut Vec<u8>) {
+        let note = noted.note;
+        out.extend_from_slice(noted.text(Text::Client).unwrap_or_default());
         out.extend_from_slice(b" - ");
         // The fields are told apart by spaces.
-        printable(out, line.user.map_or("-".into(), |user| user.replace(' ', "%20")).as_bytes(), true);
+        let user = noted.text(Text::User).map(|user| String::from_utf8_lossy(user).replace(' ', "%20"));
+        printable(out, user.as_deref().unwrap_or("-").as_bytes(), true);
         out.extend_from_slice(b" [");
-        stamp(out, COMMON, false);
+        self.stamp.write(out, note.at, COMMON);
         out.extend_from_slice(b"] \"");
-        match line.head {
+        match noted.text(Text::Method) {
             None => out.push(b'-'),
-            Some(head) => {
-                let _ = write!(out, "{} ", head.method);
-                masked(head.target(), &self.redact.query, |piece| printable(out, piece, true));
-                let _ = write!(out, " {}", head.version.as_str());
+            Some(method) => {
+                out.extend_from_slice(method);
+                out.push(b' ');
+                let target = noted.text(Text::Target).unwrap_or_default();
+                masked(target, &self.redact.query, |piece| printable(out, piece, true));
+                let _ = write!(out, " {}", note.version.map_or("", |version| version.as_str()));
             }
         }
-        let _ = write!(out, "\" {} {} \"", line.status, line.bytes);
-        match self.referer(line) {
+        let _ = write!(out, "\" {} {} \"", note.status, note.bytes);
+        match self.referer(noted) {
             Some(referer) => masked(referer, &self.redact.query, |piece| printable(out, piece, true)),
             None => out.push(b'-'),
         }
         out.extend_from_slice(b"\" \"");
-        printable(out, self.user_agent(line).unwrap_or(b"-"), true);
+        printable(out, self.user_agent(noted).unwrap_or(b"-"), true);
         out.extend_from_slice(b"\"\n");
     }
 
-    fn referer<'l>(&self, line: &Line<'l>) -> Option<&'l [u8]> {
-        let value = line.head?.fields.get(Known::Referer)?;
+    fn referer<'n>(&self, noted: &Noted<'n>) -> Option<&'n [u8]> {
+        let value = noted.text(Text::Referer)?;
         Some(if self.hide_referer { MASK } else { value })
     }
 
-    fn user_agent<'l>(&self, line: &Line<'l>) -> Option<&'l [u8]> {
-        let value = line.head?.fields.get(Known::UserAgent)?;
+    fn user_agent<'n>(&self, noted: &Noted<'n>) -> Option<&'n [u8]> {
+        let value = noted.text(Text::UserAgent)?;
         Some(if self.hide_user_agent { MASK } else { value })
     }
 }
@@ -274,7 +297,7 @@ mod tests {
     use crate::config::{LogFormat, LogOutput, Redact};
     use crate::h1::{self, Parsed};
     use crate::http::ConnInfo;
-    use crate::proxy::access_log::{Place, Times};
+    use crate::proxy::access_log::{AccessLog, Line, Place, Times};
 
     const REQUEST: &str = "GET /x?token=s3cret&a=1&Token=two HTTP/1.1\r\nHost: a.test\r\nUser-Agent: say \"hi\" \u{e4}\t\r\n\
                            Referer: http://b.test/?token=s3cret\r\n\r\n";
@@ -305,6 +328,7 @@ mod tests {
             times: Times { total: Duration::from_micros(1_002_030), ..Times::default() },
             trace_id: Some(1),
         });
+        super::super::hand_over();
         writer.stop();
         std::fs::read_to_string(path).unwrap()
     }

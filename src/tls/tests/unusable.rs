@@ -123,7 +123,7 @@ fn nobody_comes_in_where_the_authorities_of_clients_cannot_be_used() {
     };
     for (mode, required) in [(ClientAuthMode::Require, true), (ClientAuthMode::Request, false)] {
         let mut closed = site("*.example.com", SiteTls::Auto);
-        closed.client_auth = Some(auth(mode));
+        closed.client_auth = Some(Box::new(auth(mode)));
         let sites = vec![closed, site("open.test", SiteTls::Auto)];
         let store = open(&config(folder.0.path(), vec![wild.clone()], sites), None);
         // The certificate names the second exactly; it asks what the site of its name asks.
