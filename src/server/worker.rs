@@ -17,7 +17,7 @@ use super::status::Report;
 use crate::http::connections::Haste;
 use crate::http::{Settings, Shared};
 use crate::net::clock;
-use crate::proxy::{Proxy, Sinks, access_log};
+use crate::proxy::{Proxy, Sinks};
 use crate::snapshot::{Snapshot, View};
 use crate::upstream::Cluster;
 
@@ -149,7 +149,6 @@ pub(super) fn spawn_all(
                 let fell = catch_unwind(life).is_err();
                 // All tasks end here. A name that is still looked up holds nobody.
                 runtime.shutdown_background();
-                access_log::hand_over();
                 if fell {
                     Seat { index, max, peers: peers.clone() }.publish(0);
                     // The control thread may be gone already, here and below.
@@ -175,7 +174,6 @@ fn runtime(built: &mut Option<std::sync::mpsc::SyncSender<io::Result<()>>>) -> O
             .enable_io()
             .enable_time()
             .on_thread_unpark(clock::tick)
-            .on_thread_park(access_log::hand_over)
             .build_local(LocalOptions::default());
         let tell = built.take();
         // Whoever starts it waits for the word.

@@ -1,5 +1,6 @@
 //! The formats of a line. What a client chose is escaped: it cannot break a line, nor move a terminal's cursor.
 
+use std::cell::RefCell;
 use std::io::Write;
 use std::time::{Duration, SystemTime};
 
@@ -8,8 +9,9 @@ use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
 use super::escape::{escape, printable};
-use super::note::{Noted, Text};
-use crate::config::{LogFormat, Redact};
+use super::{AccessLog, Line};
+use crate::message::Known;
+use crate::net::clock;
 
 static RFC3339: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]");
 static CLOCK: &[BorrowedFormatItem<'_>] = format_description!("[hour]:[minute]:[second]");
@@ -18,34 +20,24 @@ static COMMON: &[BorrowedFormatItem<'_>] =
 /// What stands for a value that is not shown.
 const MASK: &[u8] = b"***";
 
-/// The last second in text: formatting it costs as much as the rest of a line.
-#[derive(Debug, Default)]
-struct Stamp {
-    second: Option<u64>,
-    text: String,
+thread_local! {
+    /// The last second in text, and the layout it is in: formatting it costs as much as the rest of a line.
+    static SECOND: RefCell<(u64, *const u8, String)> = const { RefCell::new((u64::MAX, std::ptr::null(), String::new())) };
 }
 
-impl Stamp {
-    /// Writes a moment in the one layout of a log, and returns the milliseconds that are left.
-    fn write(&mut self, out: &mut Vec<u8>, at: SystemTime, layout: &'static [BorrowedFormatItem<'_>]) -> u64 {
-        let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        if self.second != Some(since.as_secs()) {
-            let time = OffsetDateTime::UNIX_EPOCH + Duration::from_secs(since.as_secs());
-            (self.second, self.text) = (Some(since.as_secs()), time.format(layout).unwrap_or_default());
+/// Writes the time in one layout, and returns the milliseconds that are left.
+fn stamp(out: &mut Vec<u8>, layout: &'static [BorrowedFormatItem<'_>]) -> u64 {
+    let now = clock::wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let (seconds, place) = (now.as_secs(), layout.as_ptr().cast::<u8>());
+    SECOND.with_borrow_mut(|(second, of, text)| {
+        if *second != seconds || *of != place {
+            let time = OffsetDateTime::UNIX_EPOCH + Duration::from_secs(seconds);
+            *text = time.format(layout).unwrap_or_default();
+            (*second, *of) = (seconds, place);
         }
-        out.extend_from_slice(self.text.as_bytes());
-        since.subsec_millis().into()
-    }
-}
-
-/// Makes lines of what was noted.
-#[derive(Debug)]
-pub(super) struct Formatter {
-    format: LogFormat,
-    redact: Redact,
-    hide_referer: bool,
-    hide_user_agent: bool,
-    stamp: Stamp,
+        out.extend_from_slice(text.as_bytes());
+    });
+    now.subsec_millis().into()
 }
 
 fn number(out: &mut Vec<u8>, value: u64) {
@@ -91,54 +83,35 @@ fn masked(target: &[u8], names: &[String], mut piece: impl FnMut(&[u8])) {
     }
 }
 
-impl Formatter {
-    pub fn new(format: LogFormat, redact: &Redact) -> Formatter {
-        let hides = |name: &str| redact.headers.iter().any(|hidden| hidden == name);
-        Formatter {
-            format,
-            redact: redact.clone(),
-            hide_referer: hides("referer"),
-            hide_user_agent: hides("user-agent"),
-            stamp: Stamp::default(),
-        }
-    }
-
-    /// Writes the line of one request, with its line end.
-    pub fn line(&mut self, noted: &Noted<'_>, out: &mut Vec<u8>) {
-        match self.format {
-            LogFormat::Combined => self.combined(noted, out),
-            LogFormat::Text => self.text(noted, out),
-            LogFormat::Json | LogFormat::Auto => self.json(noted, out),
-        }
-    }
-
-    fn json(&mut self, noted: &Noted<'_>, out: &mut Vec<u8>) {
-        let note = noted.note;
-        let plain = |out: &mut Vec<u8>, which| out.extend_from_slice(noted.text(which).unwrap_or_default());
+impl AccessLog {
+    pub(super) fn json(&self, line: &Line<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"time\":\"");
-        let milli = self.stamp.write(out, note.at, RFC3339);
+        let milli = stamp(out, RFC3339);
         out.push(b'.');
         digits(out, milli);
         out.extend_from_slice(b"Z\",\"request_id\":\"");
-        hex(out, note.request_id);
+        hex(out, line.request_id);
+        out.push(b'"');
         // An address, a token (RFC 9110 section 5.6.2) and a host (as the parsers accept it): nothing to escape.
-        out.extend_from_slice(b"\",\"client\":\"");
-        plain(out, Text::Client);
+        out.extend_from_slice(b",\"client\":\"");
+        out.extend_from_slice(line.client_ip.as_bytes());
         out.extend_from_slice(b"\",\"method\":\"");
-        plain(out, Text::Method);
+        out.extend_from_slice(line.head.map_or("", |head| head.method.as_str()).as_bytes());
         out.extend_from_slice(b"\",\"host\":\"");
-        plain(out, Text::Authority);
+        out.extend_from_slice(line.head.map_or(b"", |head| head.authority()));
         out.extend_from_slice(b"\",\"target\":\"");
-        masked(noted.text(Text::Target).unwrap_or_default(), &self.redact.query, |piece| escape(out, piece));
+        if let Some(head) = line.head {
+            masked(head.target(), &self.redact.query, |piece| escape(out, piece));
+        }
         out.extend_from_slice(b"\",\"protocol\":\"");
-        out.extend_from_slice(note.version.map_or("", |version| version.as_str()).as_bytes());
+        out.extend_from_slice(line.head.map_or("", |head| head.version.as_str()).as_bytes());
         out.extend_from_slice(b"\",\"status\":");
-        number(out, note.status.into());
+        number(out, line.status.into());
         out.extend_from_slice(b",\"bytes\":");
-        number(out, note.bytes);
-        if note.received > 0 {
+        number(out, line.bytes);
+        if line.received > 0 {
             out.extend_from_slice(b",\"bytes_in\":");
-            number(out, note.received);
+            number(out, line.received);
         }
         let mut timer = |key: &[u8], time: Option<Duration>| {
             if let Some(time) = time {
@@ -146,22 +119,23 @@ impl Formatter {
                 millis(out, time);
             }
         };
-        timer(b",\"queue_ms\":", note.times.queue);
-        timer(b",\"connect_ms\":", note.times.connect);
-        timer(b",\"upstream_ms\":", note.times.upstream);
-        timer(b",\"total_ms\":", Some(note.times.total));
-        if noted.text(Text::Server).is_some() {
+        timer(b",\"queue_ms\":", line.times.queue);
+        timer(b",\"connect_ms\":", line.times.connect);
+        timer(b",\"upstream_ms\":", line.times.upstream);
+        timer(b",\"total_ms\":", Some(line.times.total));
+        if line.server.is_some() {
             out.extend_from_slice(b",\"attempts\":");
-            number(out, note.attempts.into());
+            number(out, line.attempts.into());
         }
-        plain(out, Text::Place);
-        self.json_texts(noted, out);
+        self.json_texts(line, out);
         out.extend_from_slice(b"}\n");
     }
 
     /// What is not there in every line.
-    fn json_texts(&self, noted: &Noted<'_>, out: &mut Vec<u8>) {
-        let note = noted.note;
+    fn json_texts(&self, line: &Line<'_>, out: &mut Vec<u8>) {
+        if let Some(place) = &line.place {
+            out.extend_from_slice(place.json);
+        }
         let mut text = |key: &[u8], value: Option<&[u8]>| {
             if let Some(value) = value {
                 out.extend_from_slice(key);
@@ -169,124 +143,115 @@ impl Formatter {
                 out.push(b'"');
             }
         };
-        text(b",\"server\":\"", noted.text(Text::Server));
-        text(b",\"why\":\"", note.why.map(|why| why.code().as_bytes()));
-        text(b",\"would_refuse\":\"", note.would_refuse.map(|why| why.code().as_bytes()));
-        text(b",\"user\":\"", noted.text(Text::User));
-        text(b",\"nearest_route\":\"", noted.text(Text::Nearest));
-        text(b",\"user_agent\":\"", self.user_agent(noted));
-        if let Some(referer) = self.referer(noted) {
+        text(b",\"server\":\"", line.server.map(str::as_bytes));
+        text(b",\"why\":\"", line.why.map(|why| why.code().as_bytes()));
+        text(b",\"would_refuse\":\"", line.would_refuse.map(|why| why.code().as_bytes()));
+        text(b",\"user\":\"", line.user.map(str::as_bytes));
+        text(b",\"nearest_route\":\"", line.nearest.map(str::as_bytes));
+        text(b",\"user_agent\":\"", self.user_agent(line));
+        if let Some(referer) = self.referer(line) {
             out.extend_from_slice(b",\"referer\":\"");
             masked(referer, &self.redact.query, |piece| escape(out, piece));
             out.push(b'"');
         }
-        if let Some(id) = note.trace_id {
+        if let Some(id) = line.trace_id {
             out.extend_from_slice(b",\"trace_id\":\"");
-            id.into_iter().for_each(|half| hex(out, half));
+            hex(out, (id >> 64) as u64);
+            hex(out, id as u64);
             out.push(b'"');
         }
-        if let Some(version) = noted.text(Text::TlsVersion) {
+        if let Some(tls) = &line.conn.tls {
             out.extend_from_slice(b",\"tls\":{\"version\":\"");
-            out.extend_from_slice(version);
+            out.extend_from_slice(tls.version.as_bytes());
             out.extend_from_slice(b"\",\"cipher\":\"");
-            out.extend_from_slice(noted.text(Text::Cipher).unwrap_or_default());
+            out.extend_from_slice(tls.cipher.as_bytes());
             out.extend_from_slice(b"\",\"group\":\"");
-            out.extend_from_slice(noted.text(Text::Group).unwrap_or_default());
+            out.extend_from_slice(tls.group.as_bytes());
             out.extend_from_slice(b"\",\"alpn\":\"");
-            out.extend_from_slice(if note.h2 { b"h2" } else { b"http/1.1" });
+            out.extend_from_slice(if tls.h2 { b"h2" } else { b"http/1.1" });
             out.extend_from_slice(b"\",\"sni\":");
-            match noted.text(Text::Sni) {
+            match &tls.sni {
                 Some(sni) => {
                     out.push(b'"');
-                    escape(out, sni);
+                    escape(out, sni.as_bytes());
                     out.push(b'"');
                 }
                 None => out.extend_from_slice(b"null"),
             }
-            out.extend_from_slice(if note.resumed { b",\"resumed\":true}" } else { b",\"resumed\":false}" });
+            out.extend_from_slice(if tls.resumed { b",\"resumed\":true}" } else { b",\"resumed\":false}" });
         }
     }
 
     /// One line for a person: `22:04:46 127.0.0.1 GET https://app.localhost/x 502 1.234ms  upstream.refused 127.0.0.1:3000`.
-    fn text(&mut self, noted: &Noted<'_>, out: &mut Vec<u8>) {
-        let note = noted.note;
-        let tls = noted.text(Text::TlsVersion);
-        self.stamp.write(out, note.at, CLOCK);
+    pub(super) fn text(&self, line: &Line<'_>, out: &mut Vec<u8>) {
+        stamp(out, CLOCK);
         out.push(b' ');
-        if let Some(user) = noted.text(Text::User) {
-            printable(out, user, false);
+        if let Some(user) = line.user {
+            printable(out, user.as_bytes(), false);
             out.push(b'@');
         }
-        out.extend_from_slice(noted.text(Text::Client).unwrap_or_default());
-        match noted.text(Text::Method) {
+        out.extend_from_slice(line.client_ip.as_bytes());
+        match line.head {
             None => out.extend_from_slice(b" -"),
-            Some(method) => {
-                out.push(b' ');
-                out.extend_from_slice(method);
-                out.extend_from_slice(if tls.is_some() { b" https://" } else { b" http://" });
-                printable(out, noted.text(Text::Authority).unwrap_or_default(), false);
-                let target = noted.text(Text::Target).unwrap_or_default();
-                masked(target, &self.redact.query, |piece| printable(out, piece, false));
+            Some(head) => {
+                let scheme = if line.conn.tls.is_some() { "https" } else { "http" };
+                let _ = write!(out, " {} {scheme}://", head.method);
+                printable(out, head.authority(), false);
+                masked(head.target(), &self.redact.query, |piece| printable(out, piece, false));
             }
         }
-        let _ = write!(out, " {} {:.1}ms", note.status, note.times.total.as_secs_f64() * 1e3);
-        if let Some(why) = note.why {
+        let _ = write!(out, " {} {:.1}ms", line.status, line.times.total.as_secs_f64() * 1e3);
+        if let Some(why) = line.why {
             let _ = write!(out, "  {}", why.code());
         }
-        if let Some(why) = note.would_refuse {
+        if let Some(why) = line.would_refuse {
             let _ = write!(out, "  (dry run: {})", why.code());
         }
-        if let Some(nearest) = noted.text(Text::Nearest) {
-            out.extend_from_slice(b"  nearest route: ");
-            out.extend_from_slice(nearest);
+        if let Some(nearest) = line.nearest {
+            let _ = write!(out, "  nearest route: {nearest}");
         }
-        if let Some(server) = noted.text(Text::Server) {
-            out.extend_from_slice(b"  ");
-            out.extend_from_slice(server);
+        if let Some(server) = line.server {
+            let _ = write!(out, "  {server}");
         }
-        out.extend_from_slice(b"  (");
-        out.extend_from_slice(tls.unwrap_or(b"plain"));
-        let _ = writeln!(out, " {})", note.version.map_or("", |version| version.as_str()));
+        let tls = line.conn.tls.as_ref().map_or("plain", |tls| tls.version);
+        let version = line.head.map_or("", |head| head.version.as_str());
+        let _ = writeln!(out, "  ({tls} {version})");
     }
 
     /// The combined format of Apache and nginx.
-    fn combined(&mut self, noted: &Noted<'_>, out: &mut Vec<u8>) {
-        let note = noted.note;
-        out.extend_from_slice(noted.text(Text::Client).unwrap_or_default());
+    pub(super) fn combined(&self, line: &Line<'_>, out: &mut Vec<u8>) {
+        out.extend_from_slice(line.client_ip.as_bytes());
         out.extend_from_slice(b" - ");
         // The fields are told apart by spaces.
-        let user = noted.text(Text::User).map(|user| String::from_utf8_lossy(user).replace(' ', "%20"));
-        printable(out, user.as_deref().unwrap_or("-").as_bytes(), true);
+        printable(out, line.user.map_or("-".into(), |user| user.replace(' ', "%20")).as_bytes(), true);
         out.extend_from_slice(b" [");
-        self.stamp.write(out, note.at, COMMON);
+        stamp(out, COMMON);
         out.extend_from_slice(b"] \"");
-        match noted.text(Text::Method) {
+        match line.head {
             None => out.push(b'-'),
-            Some(method) => {
-                out.extend_from_slice(method);
-                out.push(b' ');
-                let target = noted.text(Text::Target).unwrap_or_default();
-                masked(target, &self.redact.query, |piece| printable(out, piece, true));
-                let _ = write!(out, " {}", note.version.map_or("", |version| version.as_str()));
+            Some(head) => {
+                let _ = write!(out, "{} ", head.method);
+                masked(head.target(), &self.redact.query, |piece| printable(out, piece, true));
+                let _ = write!(out, " {}", head.version.as_str());
             }
         }
-        let _ = write!(out, "\" {} {} \"", note.status, note.bytes);
-        match self.referer(noted) {
+        let _ = write!(out, "\" {} {} \"", line.status, line.bytes);
+        match self.referer(line) {
             Some(referer) => masked(referer, &self.redact.query, |piece| printable(out, piece, true)),
             None => out.push(b'-'),
         }
         out.extend_from_slice(b"\" \"");
-        printable(out, self.user_agent(noted).unwrap_or(b"-"), true);
+        printable(out, self.user_agent(line).unwrap_or(b"-"), true);
         out.extend_from_slice(b"\"\n");
     }
 
-    fn referer<'n>(&self, noted: &Noted<'n>) -> Option<&'n [u8]> {
-        let value = noted.text(Text::Referer)?;
+    fn referer<'l>(&self, line: &Line<'l>) -> Option<&'l [u8]> {
+        let value = line.head?.fields.get(Known::Referer)?;
         Some(if self.hide_referer { MASK } else { value })
     }
 
-    fn user_agent<'n>(&self, noted: &Noted<'n>) -> Option<&'n [u8]> {
-        let value = noted.text(Text::UserAgent)?;
+    fn user_agent<'l>(&self, line: &Line<'l>) -> Option<&'l [u8]> {
+        let value = line.head?.fields.get(Known::UserAgent)?;
         Some(if self.hide_user_agent { MASK } else { value })
     }
 }
@@ -297,7 +262,7 @@ mod tests {
     use crate::config::{LogFormat, LogOutput, Redact};
     use crate::h1::{self, Parsed};
     use crate::http::ConnInfo;
-    use crate::proxy::access_log::{AccessLog, Line, Place, Times};
+    use crate::proxy::access_log::{Place, Times};
 
     const REQUEST: &str = "GET /x?token=s3cret&a=1&Token=two HTTP/1.1\r\nHost: a.test\r\nUser-Agent: say \"hi\" \u{e4}\t\r\n\
                            Referer: http://b.test/?token=s3cret\r\n\r\n";
@@ -328,7 +293,6 @@ mod tests {
             times: Times { total: Duration::from_micros(1_002_030), ..Times::default() },
             trace_id: Some(1),
         });
-        super::super::hand_over();
         writer.stop();
         std::fs::read_to_string(path).unwrap()
     }

@@ -1,21 +1,15 @@
-//! The access log: one line a request, made and written by a thread of its own, so that neither a slow disk or pipe nor the
-//! making delays a request. Workers note what lines are made of, and hand over what they have noted when they have nothing
-//! else to do.
+//! The access log: one line a request, written by a thread of its own, so that a slow disk or pipe delays no request.
 
 mod escape;
 mod format;
-mod note;
 mod queue;
 
-use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::format::Formatter;
-use self::note::Notes;
 use self::queue::{Queue, Sender};
 pub use self::queue::{Stats, Writer};
 use crate::config::{LogFormat, LogOutput, Redact};
@@ -89,43 +83,13 @@ pub struct Times {
 /// Where lines go; one a worker.
 #[derive(Debug, Clone)]
 pub struct AccessLog {
+    format: LogFormat,
+    redact: Redact,
+    hide_referer: bool,
+    hide_user_agent: bool,
     sample: f32,
     worker: usize,
     sender: Arc<Sender>,
-}
-
-/// A worker hands over after this many requests at the latest.
-const BATCH: usize = 64;
-
-thread_local! {
-    static PENDING: RefCell<Pending> = RefCell::default();
-}
-
-/// What this worker has noted and not handed over yet: the memory is its own, so that noting costs no locked instruction.
-#[derive(Default)]
-struct Pending {
-    to: Option<(Arc<Sender>, usize)>,
-    notes: Notes,
-}
-
-impl Pending {
-    fn hand_over(&mut self) {
-        if let Some((sender, worker)) = self.to.take() {
-            sender.push(worker, &mut self.notes);
-        }
-    }
-}
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        self.hand_over();
-    }
-}
-
-/// Hands over what this thread has noted. A worker's runtime calls this each time before it waits.
-pub fn hand_over() {
-    // At the end of the thread it has happened already.
-    let _ = PENDING.try_with(|pending| pending.borrow_mut().hand_over());
 }
 
 impl AccessLog {
@@ -154,8 +118,18 @@ impl AccessLog {
             LogFormat::Auto => LogFormat::Json,
             chosen => chosen,
         };
-        let (sender, writer) = Queue::start(out, path, Formatter::new(format, redact), workers)?;
-        Ok((AccessLog { sample, worker: 0, sender: Arc::new(sender) }, writer))
+        let (sender, writer) = Queue::start(out, path, workers)?;
+        let hides = |name: &str| redact.headers.iter().any(|hidden| hidden == name);
+        let log = AccessLog {
+            format,
+            redact: redact.clone(),
+            hide_referer: hides("referer"),
+            hide_user_agent: hides("user-agent"),
+            sample,
+            worker: 0,
+            sender: Arc::new(sender),
+        };
+        Ok((log, writer))
     }
 
     /// The same log for one worker.
@@ -168,53 +142,20 @@ impl AccessLog {
         self.sender.stats()
     }
 
-    /// Notes one request. Errors are written whatever the sample is.
+    /// Queues the line of one request. Errors are written whatever the sample is.
     pub fn write(&self, line: &Line<'_>) {
         let plain = line.why.is_none() && line.status < 400;
         if plain && self.sample < 1.0 && fastrand::f32() >= self.sample {
             return;
         }
-        PENDING.with_borrow_mut(|pending| {
-            if pending.to.as_ref().is_none_or(|(sender, _)| !Arc::ptr_eq(sender, &self.sender)) {
-                // A reload may have opened another log.
-                pending.hand_over();
-                pending.to = Some((self.sender.clone(), self.worker));
-            }
-            pending.notes.push(line);
-            if pending.notes.len() >= BATCH {
-                pending.hand_over();
-            }
+        self.sender.push(self.worker, |out| match self.format {
+            LogFormat::Combined => self.combined(line, out),
+            LogFormat::Text => self.text(line, out),
+            LogFormat::Json | LogFormat::Auto => self.json(line, out),
         });
     }
 }
 
 fn append(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).open(path)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A line with nothing in it but who asked.
-    pub fn line<'a>(conn: &'a ConnInfo, client_ip: &'a str) -> Line<'a> {
-        Line {
-            request_id: 0,
-            head: None,
-            conn,
-            client_ip,
-            status: 200,
-            bytes: 0,
-            received: 0,
-            why: None,
-            would_refuse: None,
-            user: None,
-            nearest: None,
-            place: None,
-            server: None,
-            attempts: 0,
-            times: Times::default(),
-            trace_id: None,
-        }
-    }
 }
