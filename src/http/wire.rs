@@ -36,11 +36,21 @@ pub struct Wire {
     piece: Bytes,
     /// What follows the piece: the line end of its chunk.
     tail: &'static [u8],
+    /// TLS may hold bytes that the socket has not taken.
+    holds: bool,
 }
 
 impl Wire {
     pub fn new(io: Io) -> Wire {
-        Wire { io, input: BytesMut::new(), output: Vec::new(), written: 0, piece: Bytes::new(), tail: b"" }
+        Wire {
+            io,
+            input: BytesMut::new(),
+            output: Vec::new(),
+            written: 0,
+            piece: Bytes::new(),
+            tail: b"",
+            holds: false,
+        }
     }
 
     /// Reads once, up to `room` bytes, to the end of `input`. Zero is the end of the stream. A connection that waits for
@@ -79,8 +89,12 @@ impl Wire {
         }
     }
 
-    /// Nothing waits to be written.
+    /// Nothing waits to be written, here or in TLS.
     pub fn is_flushed(&self) -> bool {
+        self.is_empty() && !self.holds
+    }
+
+    fn is_empty(&self) -> bool {
         self.written == self.output.len() && self.piece.is_empty() && self.tail.is_empty()
     }
 
@@ -101,7 +115,7 @@ impl Wire {
 
     /// Writes everything out.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.is_flushed() {
+        while !self.is_empty() {
             let head = &self.output[self.written..];
             let written = if self.piece.is_empty() && self.tail.is_empty() {
                 ready!(Pin::new(&mut self.io).poll_write(cx, head))?
@@ -121,7 +135,10 @@ impl Wire {
         self.piece = Bytes::new();
         // Only TLS keeps bytes of its own that a flush would push out.
         if let Io::Tls(tls) = &mut self.io {
-            return Pin::new(tls).poll_flush(cx);
+            // Whoever asks before the socket takes the rest hears that it is not over.
+            self.holds = true;
+            ready!(Pin::new(tls).poll_flush(cx))?;
+            self.holds = false;
         }
         Poll::Ready(Ok(()))
     }

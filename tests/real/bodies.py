@@ -49,6 +49,11 @@ class Bodies(unittest.TestCase):
                 handler.wfile.write(part)
                 cls.counted += len(part)
 
+        def sized(handler):
+            size = int(handler.path.partition("?")[2])
+            handler.reply(200, b"".join(pieces(size)))
+            cls.finished = size
+
         def down_chunked(handler):
             handler.begin_chunked("application/octet-stream")
             for part in pieces(SIZE):
@@ -70,7 +75,8 @@ class Bodies(unittest.TestCase):
                 time.sleep(0.001)
             handler.reply(200, sha.hexdigest().encode())
 
-        cls.backend = FunctionServer({"/down": down, "/down-chunked": down_chunked, "/up": up, "/slow": slow})
+        routes = {"/down": down, "/down-chunked": down_chunked, "/sized": sized, "/up": up, "/slow": slow}
+        cls.backend = FunctionServer(routes)
         cls.addClassCleanup(cls.backend.close)
         cls.folder = support.pathlib.Path(support.tempfile.mkdtemp(prefix="vestibule-bodies-"))
         cls.addClassCleanup(support.shutil.rmtree, cls.folder, True)
@@ -196,6 +202,23 @@ class Bodies(unittest.TestCase):
                 answer = client.answer()
                 self.assertTrue(answer.complete)
                 self.assertEqual(hashlib.sha256(answer.body).hexdigest(), self.digest)
+
+    def test_the_last_octets_arrive_where_the_client_reads_late(self):
+        """Sizes around what the kernel takes: of some the last octets wait in the proxy when it has the whole answer."""
+        for size in range(1 << 16, 6 << 20, 1 << 16):
+            with self.subTest(size=size):
+                client = self.connection(secure=True)
+                client.socket.settimeout(20)
+                client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+                type(self).finished = 0
+                client.send(f"GET /sized?{size} HTTP/1.1\r\nHost: {support.HOST}\r\n\r\n".encode())
+                # The larger ones do not fit: the backend waits for the client.
+                deadline = time.monotonic() + 0.3
+                while self.finished != size and time.monotonic() < deadline:
+                    time.sleep(0.005)
+                answer = client.answer()
+                self.assertTrue(answer.complete)
+                self.assertEqual(len(answer.body), size)
 
     def wait_for_standstill(self):
         """Wait until the backend's count has been the same for a hundred looks."""
