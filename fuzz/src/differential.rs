@@ -3,6 +3,7 @@
 
 use bytes::BytesMut;
 use vestibule::h1::{Decoder, Limits, Parsed, Step, parse_request};
+use vestibule::message::{Known, Version};
 
 #[path = "hyper_side.rs"]
 mod hyper_side;
@@ -55,8 +56,11 @@ fn ours(data: &[u8]) -> Vec<Message> {
         let mut fields: Vec<_> =
             head.fields.iter().map(|field| (field.name.to_ascii_lowercase(), field.value.to_vec())).collect();
         fields.sort_by(|a, b| a.0.cmp(&b.0));
+        // hyper reads no member of a list with such an octet, and ends an HTTP/1.0 connection that asks to be kept there.
+        let is_read = |value: &[u8]| value.iter().all(|octet| matches!(octet, b'\t' | b' '..=b'~'));
+        let unread = head.version == Version::Http10 && !head.fields.all(Known::Connection).all(is_read);
         messages.push(Message { method: head.method.to_string(), target: head.target().to_vec(), fields, body });
-        if !head.keep_alive || head.upgrade.is_some() {
+        if !head.keep_alive || head.upgrade.is_some() || unread {
             break;
         }
     }
