@@ -21,9 +21,9 @@ from support import ROOT, cpu, free_port, nginx, start
 WITHOUT = 'access_log = "off"\n'
 # Name, and what the config has more. What the first differs by is the error of the method.
 VARIANTS = {
-    "without, again": 'access_log = "off"\n',
+    "without, again": WITHOUT,
     "access log to a file": '[access_log]\noutput = "{folder}/access.log"\nformat = "json"\n',
-    "metrics": 'access_log = "off"\n[metrics]\nlisten = "127.0.0.1:{port}"\n',
+    "metrics": WITHOUT + '[metrics]\nlisten = "127.0.0.1:{port}"\n',
 }
 
 
@@ -54,8 +54,9 @@ def measure(under_test, seconds):
     command = ["taskset", "-c", "1", "wrk", "-t1", "-c32", f"-d{seconds}"]
     for field in FIELDS:
         command += ["-H", field]
+    pipe = {"stdout": subprocess.PIPE, "text": True, "start_new_session": True}
     loads = {
-        name: subprocess.Popen([*command, f"http://127.0.0.1:{port}/"], stdout=subprocess.PIPE, text=True, start_new_session=True)
+        name: subprocess.Popen([*command, f"http://127.0.0.1:{port}/"], **pipe)
         for name, (_, port) in under_test.items()
     }
     said = {name: load.communicate()[0] for name, load in loads.items()}

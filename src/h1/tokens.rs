@@ -43,11 +43,10 @@ pub(super) struct Connection {
 
 impl Connection {
     pub fn add(&mut self, value: &[u8]) {
-        // Mostly it is one word.
-        match value {
+        match value.trim_ascii() {
             [] => {}
-            _ if value.eq_ignore_ascii_case(b"keep-alive") => self.keep_alive = true,
-            _ if value.eq_ignore_ascii_case(b"close") => self.close = true,
+            // Mostly it is one word, and no list to take apart.
+            one if !one.contains(&b',') => self.add_option(one),
             _ => list(value).for_each(|option| self.add_option(option)),
         }
     }

@@ -36,21 +36,11 @@ pub struct Wire {
     piece: Bytes,
     /// What follows the piece: the line end of its chunk.
     tail: &'static [u8],
-    /// TLS may hold bytes that the socket has not taken.
-    holds: bool,
 }
 
 impl Wire {
     pub fn new(io: Io) -> Wire {
-        Wire {
-            io,
-            input: BytesMut::new(),
-            output: Vec::new(),
-            written: 0,
-            piece: Bytes::new(),
-            tail: b"",
-            holds: false,
-        }
+        Wire { io, input: BytesMut::new(), output: Vec::new(), written: 0, piece: Bytes::new(), tail: b"" }
     }
 
     /// Reads once, up to `room` bytes, to the end of `input`. Zero is the end of the stream. A connection that waits for
@@ -91,7 +81,7 @@ impl Wire {
 
     /// Nothing waits to be written, here or in TLS.
     pub fn is_flushed(&self) -> bool {
-        self.is_empty() && !self.holds
+        self.is_empty() && !self.io.holds()
     }
 
     fn is_empty(&self) -> bool {
@@ -135,10 +125,7 @@ impl Wire {
         self.piece = Bytes::new();
         // Only TLS keeps bytes of its own that a flush would push out.
         if let Io::Tls(tls) = &mut self.io {
-            // Whoever asks before the socket takes the rest hears that it is not over.
-            self.holds = true;
-            ready!(Pin::new(tls).poll_flush(cx))?;
-            self.holds = false;
+            return Pin::new(tls).poll_flush(cx);
         }
         Poll::Ready(Ok(()))
     }

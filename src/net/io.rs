@@ -46,6 +46,11 @@ impl Io {
         }
     }
 
+    /// TLS holds bytes that the socket has not taken: what was written is not out yet.
+    pub fn holds(&self) -> bool {
+        matches!(self, Io::Tls(tls) if tls.get_ref().1.wants_write())
+    }
+
     /// What is written from here on is the last: it waits for the end of the stream, which [`AsyncWrite::poll_shutdown`]
     /// is to write at once behind it, so that both leave in one packet.
     pub fn hold(&mut self) {
