@@ -165,7 +165,7 @@ impl Bound {
     }
 
     /// Serves until a signal ends it. `source` reads the configuration again, where there is one to read; `announce` runs
-    /// when connections are accepted.
+    /// when connections are accepted and commands can ask the process.
     ///
     /// # Errors
     /// Certificates, keys, the log file, or the system's resources.
@@ -184,7 +184,7 @@ impl Bound {
     /// # Errors
     /// As for [`Bound::serve`].
     pub fn serve_with(
-        self,
+        mut self,
         loaded: Loaded,
         dev: Arc<DevAuthority>,
         began: Instant,
@@ -202,9 +202,10 @@ impl Bound {
                 return Err(error);
             }
         };
+        let admin = control.open_admin(&mut self.inherited);
         tracing::debug!("started in {:?}", began.elapsed());
         announce(control.snapshot());
-        signals.serve(control, self.inherited, (self.asker, self.questions));
+        signals.serve(control, admin, self.inherited, (self.asker, self.questions));
         Ok(())
     }
 

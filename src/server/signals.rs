@@ -64,10 +64,15 @@ impl Signals {
 
     /// Serves until TERM, INT or QUIT, or until another process has taken over; then lets open requests finish. A second
     /// signal ends at once. HUP reads the configuration again, USR1 opens the access log again, USR2 upgrades.
-    pub fn serve(self, mut control: Control, mut inherited: Inherited, (asker, questions): Questions) {
+    pub fn serve(
+        self,
+        mut control: Control,
+        admin: Option<AdminSocket>,
+        inherited: Inherited,
+        (asker, questions): Questions,
+    ) {
         let Signals { runtime, mut received } = self;
         let program = Program::this();
-        let admin = control.open_admin(&mut inherited);
         let local = tokio::task::LocalSet::new();
         let outputs = local.block_on(&runtime, async {
             if let Some(admin) = &admin {

@@ -8,7 +8,6 @@ EXPLAIN_REQUESTS says how many requests.
 
 import json
 import os
-import pathlib
 import random
 import re
 import socket
@@ -196,16 +195,10 @@ def mask(said):
     return json.loads(re.sub(r"vestibule-[0-9a-f]{8}", "via", json.dumps(said)))
 
 
-def listening(folder):
-    """The path of the administration socket once it takes connections: its file is there a moment earlier."""
-    for path in folder.glob("admin-*.sock"):
-        with socket.socket(socket.AF_UNIX) as admin:
-            try:
-                admin.connect(str(path))
-                return str(path)
-            except ConnectionRefusedError:
-                return None
-    return None
+def asked_at(proxy):
+    """The path of the administration socket: it takes connections when the program says that it is ready."""
+    (path,) = (proxy.work / "state").glob("admin-*.sock")
+    return str(path)
 
 
 class From(Client):
@@ -310,8 +303,7 @@ class Explain(unittest.TestCase):
             f"proxy = {self.backends[0].port}\n"
         )
         with support.Proxy(sites) as proxy:
-            state = pathlib.Path(proxy.environment()["VESTIBULE_STATE_DIR"])
-            proxy.admin = support.wait_until(lambda: listening(state), "the administration socket is open")
+            proxy.admin = asked_at(proxy)
             url = f"https://one.localhost:{proxy.https}/small"
             said = self.live(proxy, "127.0.0.1", "POST", url, [])
             self.assertEqual(mask(self.command(proxy, "127.0.0.1", "POST", url, [])), mask(said))
@@ -328,8 +320,7 @@ class Explain(unittest.TestCase):
         for number in range(0, REQUESTS, PER_CONFIG):
             sites = config(draw, ports).replace("USERS_FILE", self.users.name)
             with support.Proxy(sites) as proxy:
-                state = pathlib.Path(proxy.environment()["VESTIBULE_STATE_DIR"])
-                proxy.admin = support.wait_until(lambda: listening(state), "the administration socket is open")
+                proxy.admin = asked_at(proxy)
                 for count in range(PER_CONFIG):
                     method, scheme, host, target, fields = question(draw)
                     source = draw.choice(["127.0.0.1", "127.0.0.2"])

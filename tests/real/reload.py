@@ -486,6 +486,17 @@ class Administration(Case):
         self.assertEqual(run.returncode, 1)
         self.assertIn("no vestibule runs with", run.stderr)
 
+    def test_whoever_hears_that_it_is_ready_can_ask_it(self):
+        proxy = self.start(top='admin.socket = "vestibule.toml/admin.sock"')
+        # What became of the socket is known before, and not at some time after.
+        said = [line for line in proxy.stderr if "no administration socket at" in line or line.startswith("ready in ")]
+        self.assertEqual(len(said), 2, proxy.output())
+        self.assertIn("vestibule.toml/admin.sock", said[0])
+        for _ in range(5):
+            with self.start() as proxy:
+                run = self.command(proxy, "status")
+                self.assertEqual(run.returncode, 0, run.stderr)
+
     def test_a_socket_that_is_off_is_not_there(self):
         proxy = self.start(top='admin.socket = "off"')
         self.assertEqual(list((proxy.work / "state").glob("admin-*")), [])

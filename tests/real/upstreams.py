@@ -66,7 +66,7 @@ class Holding:
             self.free.acquire(timeout=3 * support.PATIENCE)
             with self.lock:
                 self.now -= 1
-            peer.sendall(OK)
+            peer.sendall(OK.replace(b"\r\n", b"\r\nX-Target: %b\r\n" % message.target.encode(), 1))
 
     def wait_for(self, count):
         support.wait_until(lambda: len(self.targets) >= count, f"{count} requests reach the server")
@@ -130,8 +130,10 @@ class Queue(unittest.TestCase):
                 )  # fmt: skip
                 client.headers(stream, fields)
             server.release(len(streams))
-            self.assertEqual([client.answer(stream).status for stream in streams], [200] * len(streams))
-        self.assertEqual(server.targets, [f"/{stream}" for stream in streams])
+            answers = [client.answer(stream) for stream in streams]
+        targets = [f"/{stream}" for stream in streams]
+        self.assertEqual([(answer.status, answer.value("x-target")) for answer in answers], [(200, target) for target in targets])
+        self.assertEqual(server.targets, targets)
         self.assertEqual(server.most, 1)
 
     def test_one_that_waits_too_long_is_told_to_come_again(self):
