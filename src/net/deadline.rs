@@ -16,7 +16,6 @@ use super::clock;
 #[derive(Debug, Default)]
 pub struct Deadline {
     at: Cell<Option<Instant>>,
-    armed: Cell<Option<Instant>>,
     timer: RefCell<Option<Pin<Box<tokio::time::Sleep>>>>,
 }
 
@@ -35,16 +34,13 @@ impl Deadline {
     /// Ready when the deadline has passed. Call it when the wait it bounds is pending.
     pub fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(at) = self.at.get() else { return Poll::Pending };
-        let now = clock::now();
-        if now >= at {
+        if clock::now() >= at {
             return Poll::Ready(());
         }
-        if self.armed.get().is_some_and(|armed| armed <= at && now < armed) {
-            return Poll::Pending;
-        }
-        self.armed.set(Some(at));
         let mut timer = self.timer.borrow_mut();
         let timer = match &mut *timer {
+            // It is still to fire. One that has fired woke the task for nothing if the clock is a little late: it is set again.
+            Some(timer) if timer.deadline() <= at.into() && !timer.is_elapsed() => return Poll::Pending,
             Some(timer) => {
                 timer.as_mut().reset(at.into());
                 timer
@@ -56,7 +52,6 @@ impl Deadline {
 
     /// Frees the timer, for a task that goes to sleep without one.
     pub fn release(&self) {
-        self.armed.set(None);
         *self.timer.borrow_mut() = None;
     }
 }
@@ -78,6 +73,21 @@ mod tests {
         deadline.set(Some(Duration::from_millis(30)));
         std::future::poll_fn(|cx| deadline.poll(cx)).await;
         assert!(start.elapsed() >= Duration::from_millis(30));
+    }
+
+    #[tokio::test]
+    async fn a_deadline_is_not_missed_where_the_clock_is_late() {
+        clock::tick();
+        let deadline = Deadline::new(Some(Duration::from_millis(5)));
+        std::future::poll_fn(|cx| {
+            assert!(deadline.poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        // The timer fires, and the clock has not been asked since.
+        std::thread::sleep(Duration::from_millis(20));
+        let missed = tokio::time::timeout(Duration::from_secs(20), std::future::poll_fn(|cx| deadline.poll(cx))).await;
+        assert!(missed.is_ok(), "nobody woke the task again");
     }
 
     #[tokio::test]

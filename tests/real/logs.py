@@ -1,13 +1,16 @@
 """The access log: a record of everything, secrets masked, and no output that can stop the traffic."""
 
+import datetime
 import json
 import os
 import pathlib
+import selectors
 import signal
 import socket
 import subprocess
 import tempfile
 import threading
+import time
 import unittest
 
 import support
@@ -16,6 +19,7 @@ from h2raw import H2Client, frames
 from rawhttp import Client
 
 SECRET = "s3cret"
+CROWD, BUSY = 128, 2.0
 
 
 class Case(unittest.TestCase):
@@ -151,6 +155,36 @@ class Records(Case):
                 self.assertEqual(told, {"/half": (200, "proxy.stopped"), "/slow": (503, "proxy.stopped")})
                 answer = clients[1].answer()
                 self.assertIn("proxy.stopped", answer.value("proxy-status"))
+
+    def test_the_time_goes_on_in_a_worker_that_never_rests(self):
+        site = f'[sites."{support.HOST}"]\nrespond = {{ status = 200, body = "ok" }}\nhttp = "serve"\n'
+        proxy = self.start('format = "json"\nsample = "1%"', f"{site}[server]\nworkers = 1\n")
+        # More requests than it can answer, on more connections than its runtime looks at in one turn.
+        batch = memoryview(f"GET / HTTP/1.1\r\nHost: {support.HOST}\r\n\r\n".encode() * 1000)
+        waiting = selectors.DefaultSelector()
+        self.addCleanup(waiting.close)
+        for _ in range(CROWD):
+            client = socket.create_connection(("127.0.0.1", proxy.http), support.PATIENCE)
+            self.addCleanup(client.close)
+            client.setblocking(False)
+            waiting.register(client, selectors.EVENT_READ | selectors.EVENT_WRITE, batch)
+        end = time.monotonic() + BUSY
+        while time.monotonic() < end:
+            for key, ready in waiting.select(1):
+                if ready & selectors.EVENT_READ:
+                    self.assertTrue(key.fileobj.recv(1 << 20))
+                if ready & selectors.EVENT_WRITE:
+                    left = key.data[key.fileobj.send(key.data) :]
+                    waiting.modify(key.fileobj, key.events, left or batch)
+        for key in list(waiting.get_map().values()):
+            key.fileobj.close()
+        self.get(proxy, host="nobody.test")
+        self.line(proxy, "nobody.test")
+        times = [datetime.datetime.fromisoformat(json.loads(line)["time"]) for line in proxy.stdout if "{" in line]
+        steps = [(after - before).total_seconds() for before, after in zip(times, times[1:])]
+        self.assertGreater(len(steps), 100)
+        self.assertGreater((times[-1] - times[0]).total_seconds(), BUSY / 2)
+        self.assertLess(max(steps), BUSY / 4, "seconds for which it was the same time")
 
     def test_secrets_reach_no_format(self):
         fields = f"Authorization: Bearer {SECRET}\r\nCookie: id={SECRET}\r\nReferer: http://a/?key={SECRET}\r\nUser-Agent: {SECRET}\r\n"
