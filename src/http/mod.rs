@@ -139,15 +139,26 @@ impl Response {
 }
 
 /// Runs once when the response is over: its last byte written, or given up.
-pub struct OnEnd(pub Box<dyn FnOnce(Ended)>);
+pub struct OnEnd(pub Box<dyn WhenOver>);
+
+/// What is done when a response is over.
+pub trait WhenOver {
+    fn over(self: Box<Self>, ended: Ended);
+}
+
+impl<F: FnOnce(Ended)> WhenOver for F {
+    fn over(self: Box<Self>, ended: Ended) {
+        self(ended);
+    }
+}
 
 impl OnEnd {
     /// Runs both.
     pub fn both(first: Option<OnEnd>, second: Option<OnEnd>) -> Option<OnEnd> {
         match (first, second) {
             (Some(first), Some(second)) => Some(OnEnd(Box::new(move |ended| {
-                (first.0)(ended);
-                (second.0)(ended);
+                first.0.over(ended);
+                second.0.over(ended);
             }))),
             (first, second) => first.or(second),
         }

@@ -103,7 +103,7 @@ impl Job<'_> {
                 Err(why) => return Err(Broken { why, upload: Some(upload) }),
             };
             let endpoint = in_flight.endpoint().clone();
-            record.attempt(&endpoint);
+            record.attempt(&endpoint, cluster.has_gate());
             self.way.standing.at_server(&endpoint.term);
             let pooled = if fresh { None } else { endpoint.checkout(once, upgrade) };
             let channel = match pooled {

@@ -4,6 +4,7 @@ pub mod access_log;
 mod buffer;
 mod counted;
 mod decide;
+mod details;
 pub mod forward;
 mod inspected;
 mod record;

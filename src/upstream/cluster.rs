@@ -96,6 +96,11 @@ impl Cluster {
         Cluster { gate, ..self }
     }
 
+    /// Requests may have to wait for a place.
+    pub fn has_gate(&self) -> bool {
+        self.gate.is_some()
+    }
+
     /// With what seals the cookies of `sticky`; without it there are none.
     pub fn with_seal(self, seal: Option<Arc<Seal>>) -> Cluster {
         Cluster { seal, ..self }

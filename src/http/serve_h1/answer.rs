@@ -79,7 +79,7 @@ pub(super) async fn write(conn: &Conn, mut response: Response, facts: Facts, set
         pump(conn, &mut response.body, (chunked, last), idle, &mut sent, &response.standing).await.err()
     };
     if let Some(OnEnd(on_end)) = on_end {
-        on_end(Ended { bytes: sent, cut });
+        on_end.over(Ended { bytes: sent, cut });
     }
     if cut.is_some() {
         if delimited_by_close {

@@ -134,7 +134,7 @@ impl Report {
 impl Drop for Report {
     fn drop(&mut self) {
         if let Some(OnEnd(on_end)) = self.on_end.take() {
-            on_end(Ended { bytes: self.sent, cut: self.cut });
+            on_end.over(Ended { bytes: self.sent, cut: self.cut });
         }
     }
 }
