@@ -2,6 +2,7 @@
 
 mod escape;
 mod format;
+mod gathered;
 mod queue;
 
 use std::fs::{File, OpenOptions};
@@ -10,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::gathered::{gather, hand_over};
 use self::queue::{Queue, Sender};
 pub use self::queue::{Stats, Writer};
 use crate::config::{LogFormat, LogOutput, Redact};
@@ -148,7 +150,7 @@ impl AccessLog {
         if plain && self.sample < 1.0 && fastrand::f32() >= self.sample {
             return;
         }
-        self.sender.push(self.worker, |out| match self.format {
+        gathered::add(&self.sender, self.worker, |out| match self.format {
             LogFormat::Combined => self.combined(line, out),
             LogFormat::Text => self.text(line, out),
             LogFormat::Json | LogFormat::Auto => self.json(line, out),

@@ -14,7 +14,7 @@ use crate::metrics::Count;
 const MOST: usize = 2 << 20;
 /// How long lines gather before they are written together: each write and each wake-up of the thread costs more than many
 /// lines do.
-const GATHER: Duration = Duration::from_millis(5);
+pub(super) const GATHER: Duration = Duration::from_millis(20);
 /// How long the end of the process waits for the last lines.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 /// How often a loss is said.
@@ -36,7 +36,7 @@ pub(super) struct Queue {
     thread: OnceLock<Thread>,
 }
 
-/// The lines of one worker. The lock is held by it while it writes a line, and by the writing thread for a swap.
+/// The lines of one worker. The lock is held by it while it adds lines, and by the writing thread for a swap.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Shard {
@@ -105,21 +105,19 @@ impl Queue {
 }
 
 impl Sender {
-    /// Adds a line of a worker: `write` appends it with its line end. Only that worker may call it for its number.
-    pub fn push(&self, worker: usize, write: impl FnOnce(&mut Vec<u8>)) {
+    /// Adds lines of a worker, so many, each with its line end. Only that worker may call it for its number.
+    pub fn push(&self, worker: usize, lines: &[u8], count: u64) {
         let Some(shard) = self.queue.shards.get(worker) else { return };
-        shard.taken.add(1);
+        shard.taken.add(count);
         let mut waiting = shard.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let before = waiting.len();
-        write(&mut waiting);
-        if waiting.len() > MOST {
-            waiting.truncate(before);
-            shard.lost.add(1);
+        if before + lines.len() > MOST {
+            shard.lost.add(count);
             return;
         }
-        let first = before == 0;
+        waiting.extend_from_slice(lines);
         drop(waiting);
-        if first {
+        if before == 0 {
             self.queue.wake();
         }
     }
@@ -318,7 +316,7 @@ mod tests {
         let (sender, writer) = Queue::start(Box::new(Still(held)), None, 1).unwrap();
         let line = [b'x'; 1 << 10];
         for _ in 0..10_000 {
-            sender.push(0, |waiting| waiting.extend_from_slice(&line));
+            sender.push(0, &line, 1);
         }
         let stats = sender.stats();
         assert_eq!(stats.lines, 10_000);
@@ -334,7 +332,7 @@ mod tests {
         let disk = Disk { room: usize::MAX / 2, more, written: written.clone() };
         let (sender, writer) = Queue::start(Box::new(disk), None, 2).unwrap();
         for number in 0..1000 {
-            sender.push(number % 2, |waiting| waiting.extend_from_slice(b"line\n"));
+            sender.push(number % 2, b"line\n", 1);
         }
         writer.stop();
         assert_eq!(count_lines(&written.lock().unwrap()), 1000);
