@@ -43,7 +43,7 @@ impl Explanation {
             Err(why) => Answer::Refused { why, fields: Vec::new() },
             Ok(mut entry) => match entry.early.take() {
                 Some((Early::Door, response)) => own("door", &response),
-                Some((Early::Alias, response)) => own("alias", &way.leave(&entry, *response)),
+                Some((Early::Alias, response)) => own("alias", &way.leave(&entry, response)),
                 None => {
                     let answer = way.through(&entry, &mut self.steps);
                     answer.unwrap_or_else(|why| way.refused(&entry, why, &Fields::default()))
@@ -63,7 +63,7 @@ impl Way<'_> {
             match verdict {
                 Verdict::Pass => {}
                 // The one filter that answers by itself: who is asked elsewhere is not asked now.
-                Verdict::Answer(response) => return Ok(self.own("cors", entry, *response)),
+                Verdict::Answer(response) => return Ok(self.own("cors", entry, response)),
                 Verdict::Refuse(why, fields) => return Ok(self.refused(entry, why, &fields)),
             }
         }
@@ -110,7 +110,7 @@ impl Way<'_> {
         })
     }
 
-    fn own(&self, by: &'static str, entry: &Entry<'_>, response: Response) -> Answer {
+    fn own(&self, by: &'static str, entry: &Entry<'_>, response: Box<Response>) -> Answer {
         let response = self.leave(entry, response);
         Answer::Own { by, status: response.status, fields: fields(&response) }
     }
@@ -122,7 +122,7 @@ impl Way<'_> {
     }
 
     /// The way back through the filters.
-    fn leave(&self, entry: &Entry<'_>, mut response: Response) -> Response {
+    fn leave(&self, entry: &Entry<'_>, mut response: Box<Response>) -> Box<Response> {
         let back = |chain: &Chain| chain.response(&self.notes, &self.head, entry.client.https, &mut response);
         entry.chain.into_iter().for_each(back);
         response

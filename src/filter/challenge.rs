@@ -9,7 +9,7 @@ const PLACE: &[u8] = b"/.well-known/acme-challenge/";
 
 /// The answer to a live token. Any other path, and any other token, is an ordinary request: a backend may have an ACME
 /// client of its own.
-pub fn answer(challenges: &Challenges, conn: &ConnInfo, head: &RequestHead) -> Option<Response> {
+pub fn answer(challenges: &Challenges, conn: &ConnInfo, head: &RequestHead) -> Option<Box<Response>> {
     let token = head.path().strip_prefix(PLACE)?;
     if conn.tls.is_some() || !matches!(head.method, Method::GET | Method::HEAD) {
         return None;

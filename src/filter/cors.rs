@@ -26,7 +26,7 @@ pub fn grant(rules: &Cors, fields: &Fields) -> Grant {
 
 /// Answers a preflight: the question a browser asks before the request itself. It carries no credentials, so it is
 /// answered before anything that wants some.
-pub fn preflight(rules: &Cors, grant: &Grant, head: &RequestHead) -> Option<Response> {
+pub fn preflight(rules: &Cors, grant: &Grant, head: &RequestHead) -> Option<Box<Response>> {
     let wanted = head.fields.get_name(b"Access-Control-Request-Method")?;
     if head.method != Method::OPTIONS || *grant == Grant::None {
         return None;

@@ -53,11 +53,11 @@ pub fn decide(
         PlainMode::Redirect if is_refused() => Door::Refused(Why::TlsUnusableCertificate),
         PlainMode::Upgrade if is_refused() => Door::OpenVaries,
         PlainMode::Serve | PlainMode::Off => Door::Open,
-        PlainMode::Redirect => Door::Answer(Box::new(to_https(door, head, dev))),
+        PlainMode::Redirect => Door::Answer(to_https(door, head, dev)),
         PlainMode::Upgrade if head.fields.get(Known::UpgradeInsecureRequests) == Some(b"1") => {
             let mut response = to_https(door, head, dev);
             vary(&mut response.fields);
-            Door::Answer(Box::new(response))
+            Door::Answer(response)
         }
         PlainMode::Upgrade => Door::OpenVaries,
     }
@@ -70,7 +70,7 @@ pub fn vary(fields: &mut Fields) {
 
 /// The same address on https. Both statuses keep the method and body; a permanent one is remembered by browsers, which is
 /// a trap on development names.
-fn to_https(door: HttpsDoor, head: &RequestHead, dev: bool) -> Response {
+fn to_https(door: HttpsDoor, head: &RequestHead, dev: bool) -> Box<Response> {
     let mut location = b"https://".to_vec();
     location.extend_from_slice(head.host());
     if let Some(port) = door.port {

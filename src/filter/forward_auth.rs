@@ -45,7 +45,7 @@ pub async fn request(rules: &ForwardAuth, visit: &mut Visit<'_>) -> Result<Verdi
     let mut response = Response::new(head.status);
     response.fields = head.fields;
     response.body = body;
-    Ok(Verdict::Answer(Box::new(response)))
+    Ok(Verdict::Answer(response))
 }
 
 /// Takes out the client's own copies of what the server states, with those a CGI server would read as the same.

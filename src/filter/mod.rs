@@ -237,7 +237,7 @@ impl Chain {
                 trace.cors(grant, preflight.is_some());
             }
             if let Some(response) = preflight {
-                return Verdict::Answer(Box::new(response));
+                return Verdict::Answer(response);
             }
         }
         Verdict::Pass

@@ -9,7 +9,7 @@ use crate::message::RequestHead;
 
 /// Answers with the redirect of a route. `{path}` is what follows the route's prefix, `{query}` and `{host}` are the
 /// request's, `{1}` and `{name}` are groups of its `path_regex`; the query is kept where `to` names none of its own.
-pub fn answer(redirect: &Redirect, pattern: &PathPattern, head: &RequestHead) -> Response {
+pub fn answer(redirect: &Redirect, pattern: &PathPattern, head: &RequestHead) -> Box<Response> {
     let values = PathValues::new(pattern, head.path());
     let location = fill(&redirect.to, |word| match word {
         "host" => Some(Cow::Borrowed(head.authority())),
@@ -31,7 +31,7 @@ pub fn answer(redirect: &Redirect, pattern: &PathPattern, head: &RequestHead) ->
 }
 
 /// Sends an alias to the site's own name, on the same scheme and port.
-pub fn alias(name: &str, https: bool, head: &RequestHead) -> Response {
+pub fn alias(name: &str, https: bool, head: &RequestHead) -> Box<Response> {
     let mut location = if https { b"https://".to_vec() } else { b"http://".to_vec() };
     location.extend_from_slice(name.as_bytes());
     if let Some(port) = head.port() {

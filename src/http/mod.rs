@@ -106,7 +106,8 @@ pub struct Request {
     pub interim: Option<Interim>,
 }
 
-/// A response on its way to the client. Hop-by-hop fields are the protocol's to add.
+/// A response on its way to the client. Hop-by-hop fields are the protocol's to add. It is on the heap, since it goes through
+/// many hands.
 #[derive(Debug)]
 pub struct Response {
     pub status: u16,
@@ -124,8 +125,8 @@ pub struct Response {
 }
 
 impl Response {
-    pub fn new(status: u16) -> Response {
-        Response {
+    pub fn new(status: u16) -> Box<Response> {
+        Box::new(Response {
             status,
             fields: Fields::default(),
             body: Body::Empty,
@@ -134,7 +135,7 @@ impl Response {
             idle: None,
             standing: Standing::default(),
             on_end: None,
-        }
+        })
     }
 }
 
@@ -204,10 +205,10 @@ impl std::fmt::Debug for Interim {
 /// Makes responses: the one seam between protocols and policy.
 pub trait Handler: 'static {
     /// Answers a request. Failures are answers too.
-    fn handle(&self, request: Request) -> impl Future<Output = Response>;
+    fn handle(&self, request: Request) -> impl Future<Output = Box<Response>>;
 
     /// Answers what never became a request: bytes that were refused.
-    fn refuse(&self, conn: &Rc<ConnInfo>, why: Why) -> Response;
+    fn refuse(&self, conn: &Rc<ConnInfo>, why: Why) -> Box<Response>;
 }
 
 /// What the protocols need to know of the configuration.

@@ -19,27 +19,27 @@ impl Rare {
 }
 
 impl Handler for Rare {
-    async fn handle(&self, request: Request) -> Response {
+    async fn handle(&self, request: Request) -> Box<Response> {
         self.0.handle(request).await
     }
 
-    fn refuse(&self, conn: &Rc<ConnInfo>, why: Why) -> Response {
+    fn refuse(&self, conn: &Rc<ConnInfo>, why: Why) -> Box<Response> {
         self.0.refuse(conn, why)
     }
 }
 
 /// [`Handler`] as it can be called through a pointer.
 trait Object {
-    fn handle(&self, request: Request) -> Pin<Box<dyn Future<Output = Response> + '_>>;
-    fn refuse(&self, conn: &Rc<ConnInfo>, why: Why) -> Response;
+    fn handle(&self, request: Request) -> Pin<Box<dyn Future<Output = Box<Response>> + '_>>;
+    fn refuse(&self, conn: &Rc<ConnInfo>, why: Why) -> Box<Response>;
 }
 
 impl<H: Handler> Object for H {
-    fn handle(&self, request: Request) -> Pin<Box<dyn Future<Output = Response> + '_>> {
+    fn handle(&self, request: Request) -> Pin<Box<dyn Future<Output = Box<Response>> + '_>> {
         Box::pin(Handler::handle(self, request))
     }
 
-    fn refuse(&self, conn: &Rc<ConnInfo>, why: Why) -> Response {
+    fn refuse(&self, conn: &Rc<ConnInfo>, why: Why) -> Box<Response> {
         Handler::refuse(self, conn, why)
     }
 }

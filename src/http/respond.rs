@@ -48,7 +48,7 @@ pub fn reason(status: u16) -> &'static str {
 }
 
 /// The answer for a cause, in the client's format, with its code in the body and in `Proxy-Status` (RFC 9209).
-pub fn error(why: Why, format: Format, request_id: &str) -> Response {
+pub fn error(why: Why, format: Format, request_id: &str) -> Box<Response> {
     let row = why.row();
     let reason = reason(row.status);
     let (content_type, body) = match format {
@@ -79,14 +79,14 @@ pub fn error(why: Why, format: Format, request_id: &str) -> Response {
 }
 
 /// A redirect. 307 and 308 keep the method, 301 to 303 do not (RFC 9110 section 15.4).
-pub fn redirect(status: u16, location: &[u8]) -> Response {
+pub fn redirect(status: u16, location: &[u8]) -> Box<Response> {
     let mut response = own(status, "text/plain; charset=utf-8", Bytes::new());
     response.fields.push(b"Location", location);
     response
 }
 
 /// An answer with a body of ours.
-pub fn own(status: u16, content_type: &str, body: Bytes) -> Response {
+pub fn own(status: u16, content_type: &str, body: Bytes) -> Box<Response> {
     let mut response = Response::new(status);
     response.fields.push(b"Date", httpdate::fmt_http_date(SystemTime::now()).as_bytes());
     if !body.is_empty() {

@@ -55,12 +55,12 @@ mod tests {
     struct Defective;
 
     impl Handler for Defective {
-        async fn handle(&self, request: Request) -> Response {
+        async fn handle(&self, request: Request) -> Box<Response> {
             assert_ne!(request.head.target(), b"/defect", "a defect");
             respond::own(200, "text/plain", "fine".into())
         }
 
-        fn refuse(&self, _: &Rc<ConnInfo>, why: Why) -> Response {
+        fn refuse(&self, _: &Rc<ConnInfo>, why: Why) -> Box<Response> {
             respond::error(why, Format::Text, "-")
         }
     }

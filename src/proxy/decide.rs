@@ -49,7 +49,7 @@ pub enum Outcome<'v> {
     /// A server of this cluster, which is the upstream of this number.
     Forward(usize, &'v Cluster),
     /// The route itself: `redirect` or `respond`.
-    Own(Response),
+    Own(Box<Response>),
 }
 
 /// Finds the route of a request, and makes its head one that a gateway may send.
@@ -96,7 +96,7 @@ pub fn enter<'v>(
         return Err(Why::TlsClientCert);
     }
     let alias = if found.alias { to_own_name(site, &client, head) } else { None };
-    let early = alias.map(|response| (Early::Alias, Box::new(response)));
+    let early = alias.map(|response| (Early::Alias, response));
     Ok(Entry { route, client, varies, chain: view.snapshot.chain(found.site, found.route), early })
 }
 
@@ -187,7 +187,7 @@ fn restrict_upgrade(route: &Route, head: &mut RequestHead) -> Result<(), Why> {
     Ok(())
 }
 
-fn to_own_name(site: &Site, client: &Client, head: &RequestHead) -> Option<Response> {
+fn to_own_name(site: &Site, client: &Client, head: &RequestHead) -> Option<Box<Response>> {
     match &site.host {
         HostPattern::Exact(name) if site.aliases_redirect => Some(redirect::alias(name, client.https, head)),
         _ => None,

@@ -34,7 +34,8 @@ pub(super) struct Details {
     /// The client, where it is another than the peer.
     client_ip: Option<Box<str>>,
     received: Option<Rc<Cell<u64>>>,
-    trace: Option<Trace>,
+    /// On the heap, since few are traced.
+    trace: Option<Box<Trace>>,
     /// Once the answer is on its way: its status, and whose details these are.
     status: u16,
     flight: Option<Flight>,
@@ -87,7 +88,7 @@ impl Details {
     /// Takes part in the request's trace, where requests are traced.
     pub fn trace(&mut self, head: &mut RequestHead) {
         if let Some(tracer) = &self.sinks.tracer {
-            self.trace = Some(tracer.join(&mut head.fields));
+            self.trace = Some(Box::new(tracer.join(&mut head.fields)));
         }
     }
 

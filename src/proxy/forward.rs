@@ -32,7 +32,7 @@ pub(super) async fn forward(
     way: Way<'_>,
     request: &mut Request,
     record: &mut Record,
-) -> Result<Response, Why> {
+) -> Result<Box<Response>, Why> {
     let Way { cluster, route, .. } = way;
     prepare(route, &mut request.head)?;
     request.body.set_idle(route.timeouts.request_body_idle);
@@ -87,7 +87,12 @@ struct Broken {
 
 impl Job<'_> {
     /// Tries a server, and others where that is allowed.
-    async fn attempt(&self, cluster: &Cluster, mut upload: Upload, record: &mut Record) -> Result<Response, Broken> {
+    async fn attempt(
+        &self,
+        cluster: &Cluster,
+        mut upload: Upload,
+        record: &mut Record,
+    ) -> Result<Box<Response>, Broken> {
         let Job { request, waits, .. } = *self;
         let ends = Addresses { source: request.conn.peer, destination: request.conn.local };
         let outgoing = Outgoing { head: &request.head, target: &self.target, host: &cluster.host_header };
@@ -189,7 +194,7 @@ impl Job<'_> {
         hold: Duration,
         broken: Broken,
         record: &mut Record,
-    ) -> Result<Response, Why> {
+    ) -> Result<Box<Response>, Why> {
         let (end, name) = (Instant::now() + hold, cluster.name.as_str());
         let Some(_held) = cluster.hold() else { return Err(broken.why) };
         let Broken { mut why, mut upload } = broken;
@@ -268,7 +273,7 @@ pub fn prepare(route: &Route, head: &mut RequestHead) -> Result<(), Why> {
     Ok(())
 }
 
-fn response(answer: Answer, route: &Route) -> Response {
+fn response(answer: Answer, route: &Route) -> Box<Response> {
     let Answer { mut head, body, tunnel } = answer;
     remove_hop_by_hop(&mut head.fields, head.nominates);
     let mut response = Response::new(head.status);

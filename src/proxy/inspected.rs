@@ -101,7 +101,7 @@ impl Inspected {
     }
 
     /// Puts the times into the response where the client is told, and hands the entry over at the end.
-    pub fn attach(mut self: Box<Self>, mut response: Response, why: Option<Why>, id: String) -> Response {
+    pub fn attach(mut self: Box<Self>, mut response: Box<Response>, why: Option<Why>, id: String) -> Box<Response> {
         if self.entry.attempts == 0 {
             self.entry.times.route = self.began.elapsed();
         }

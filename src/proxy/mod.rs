@@ -44,7 +44,7 @@ pub struct Proxy {
 }
 
 impl Handler for Proxy {
-    async fn handle(&self, request: Request) -> Response {
+    async fn handle(&self, request: Request) -> Box<Response> {
         let view = self.view();
         let record = Record::begin(self.sinks.borrow().as_ref(), &view.snapshot, &request);
         let mut flight = Flight { request, record };
@@ -67,7 +67,8 @@ impl Handler for Proxy {
         let Flight { request, record } = &mut flight;
         let mut response = match answer {
             Ok(response) => response,
-            Err(Stop { why, fields }) => {
+            Err(stop) => {
+                let Stop { why, fields } = *stop;
                 record.why = Some(why);
                 let (format, id) = (Format::of(&request.head.fields), record.request_id());
                 let mut response = respond::error(why, format, &id);
@@ -90,7 +91,7 @@ impl Handler for Proxy {
         flight.attach(response)
     }
 
-    fn refuse(&self, conn: &Rc<ConnInfo>, why: Why) -> Response {
+    fn refuse(&self, conn: &Rc<ConnInfo>, why: Why) -> Box<Response> {
         let mut record = Record::refused(self.sinks.borrow().as_ref(), conn);
         record.why = Some(why);
         let response = respond::error(why, Format::Text, &record.request_id());
@@ -138,7 +139,7 @@ impl Proxy {
         record: &mut Record,
         met: &mut Met<'v>,
         standing: &Standing,
-    ) -> Result<Response, Stop> {
+    ) -> Result<Box<Response>, Box<Stop>> {
         if is_health_check(&request.conn, &request.head) {
             let (status, word) = if self.ready.get() { (200, "ready\n") } else { (503, "stopping\n") };
             return Ok(respond::own(status, "text/plain; charset=utf-8", word.into()));
@@ -162,7 +163,7 @@ impl Proxy {
         record.trace(&mut request.head);
         (met.https, met.chain) = (entry.client.https, entry.chain);
         if let Some((_, response)) = entry.early.take() {
-            return Ok(*response);
+            return Ok(response);
         }
         if let Some(chain) = met.chain {
             let mut visit = Visit {
@@ -175,8 +176,8 @@ impl Proxy {
             };
             match chain.request(&mut visit, &mut met.notes).await? {
                 Verdict::Pass => {}
-                Verdict::Answer(response) => return Ok(*response),
-                Verdict::Refuse(why, fields) => return Err(Stop { why, fields }),
+                Verdict::Answer(response) => return Ok(response),
+                Verdict::Refuse(why, fields) => return Err(Box::new(Stop { why, fields })),
             }
         }
         let mut response = match act(view, &entry, &request.conn, &mut request.head, record)? {
@@ -215,8 +216,8 @@ struct Stop {
     fields: Fields,
 }
 
-impl From<Why> for Stop {
-    fn from(why: Why) -> Stop {
-        Stop { why, fields: Fields::default() }
+impl From<Why> for Box<Stop> {
+    fn from(why: Why) -> Box<Stop> {
+        Box::new(Stop { why, fields: Fields::default() })
     }
 }

@@ -123,7 +123,7 @@ impl Record {
     }
 
     /// Tells the sinks of bytes that never became a request when the answer to them is over.
-    pub fn attach_refused(mut self, mut response: Response) -> Response {
+    pub fn attach_refused(mut self, mut response: Box<Response>) -> Box<Response> {
         if let Some(details) = self.details.take() {
             let status = response.status;
             response.on_end = Some(OnEnd(Box::new(move |ended| self.tell(&details, None, status, ended))));
@@ -173,7 +173,7 @@ impl Witness for Record {
 
 impl Flight {
     /// Tells the sinks when the response is over.
-    pub fn attach(mut self, mut response: Response) -> Response {
+    pub fn attach(mut self, mut response: Box<Response>) -> Box<Response> {
         if let Some(inspected) = self.record.inspected.take() {
             response = inspected.attach(response, self.record.why, self.record.request_id());
         }

@@ -271,7 +271,7 @@ struct Admin {
 }
 
 impl Admin {
-    async fn ask(&self, question: Question) -> Response {
+    async fn ask(&self, question: Question) -> Box<Response> {
         let (reply, answer) = oneshot::channel();
         if self.asks.send(Ask { question, reply }).await.is_err() {
             return respond::own(503, TEXT, "stopping\n".into());
@@ -286,7 +286,7 @@ impl Admin {
 }
 
 impl Handler for Admin {
-    async fn handle(&self, request: Request) -> Response {
+    async fn handle(&self, request: Request) -> Box<Response> {
         let head = &request.head;
         if head.method == Method::GET && head.target().starts_with(b"/explain?") {
             return match explain::Asked::read(head.target()) {
@@ -300,7 +300,7 @@ impl Handler for Admin {
         self.ask(question).await
     }
 
-    fn refuse(&self, _: &Rc<ConnInfo>, why: Why) -> Response {
+    fn refuse(&self, _: &Rc<ConnInfo>, why: Why) -> Box<Response> {
         respond::error(why, Format::Text, "-")
     }
 }

@@ -135,7 +135,7 @@ struct Scrapes {
 }
 
 impl Handler for Scrapes {
-    async fn handle(&self, request: Request) -> Response {
+    async fn handle(&self, request: Request) -> Box<Response> {
         let text = "text/plain; charset=utf-8";
         let head = &request.head;
         if !matches!(head.method, Method::GET | Method::HEAD) || head.path() != b"/metrics" {
@@ -151,7 +151,7 @@ impl Handler for Scrapes {
         }
     }
 
-    fn refuse(&self, _: &Rc<ConnInfo>, why: Why) -> Response {
+    fn refuse(&self, _: &Rc<ConnInfo>, why: Why) -> Box<Response> {
         respond::error(why, Format::Text, "-")
     }
 }

@@ -72,7 +72,7 @@ async fn run(listener: std::net::TcpListener, address: SocketAddr) -> io::Result
 }
 
 impl Handler for Show {
-    async fn handle(&self, mut request: Request) -> Response {
+    async fn handle(&self, mut request: Request) -> Box<Response> {
         let mut body = std::mem::replace(&mut request.body, Body::Empty);
         body.proceed();
         let (mut start, mut total) = (Vec::new(), 0u64);
@@ -93,12 +93,12 @@ impl Handler for Show {
         }
     }
 
-    fn refuse(&self, _: &Rc<ConnInfo>, why: Why) -> Response {
+    fn refuse(&self, _: &Rc<ConnInfo>, why: Why) -> Box<Response> {
         respond::error(why, Format::Text, "-")
     }
 }
 
-fn show(request: &Request, start: &[u8], total: u64) -> Response {
+fn show(request: &Request, start: &[u8], total: u64) -> Box<Response> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let head = &request.head;
     let scheme = head.fields.get(Known::XForwardedProto).map_or("http".into(), text);

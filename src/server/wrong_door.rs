@@ -14,7 +14,7 @@ use crate::message::Method;
 struct WrongDoor;
 
 impl Handler for WrongDoor {
-    async fn handle(&self, request: Request) -> Response {
+    async fn handle(&self, request: Request) -> Box<Response> {
         let head = &request.head;
         let mut response = if matches!(head.method, Method::GET | Method::HEAD) && !head.authority().is_empty() {
             let target = if head.target() == b"*" { b"/" } else { head.target() };
@@ -27,7 +27,7 @@ impl Handler for WrongDoor {
         response
     }
 
-    fn refuse(&self, _: &Rc<ConnInfo>, _: Why) -> Response {
+    fn refuse(&self, _: &Rc<ConnInfo>, _: Why) -> Box<Response> {
         respond::error(Why::TlsPlainHttp, Format::Text, "-")
     }
 }

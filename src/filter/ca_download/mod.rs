@@ -63,7 +63,7 @@ impl CaDownload {
     }
 
     /// The answer to a request for the root. Every other path, and the TLS door, belong to the sites.
-    pub fn answer(&self, conn: &ConnInfo, head: &RequestHead) -> Option<Response> {
+    pub fn answer(&self, conn: &ConnInfo, head: &RequestHead) -> Option<Box<Response>> {
         if head.path() != PATH.as_bytes() || conn.tls.is_some() || !matches!(head.method, Method::GET | Method::HEAD) {
             return None;
         }

@@ -41,7 +41,7 @@ fn the_client_chooses_and_of_equals_the_first_offered_wins() {
     assert_eq!(chosen(&[Gzip, Br], Some("br, gzip")), Some(Gzip));
 }
 
-fn answer(status: u16, fields: &[(&str, &str)], body: Body) -> Response {
+fn answer(status: u16, fields: &[(&str, &str)], body: Body) -> Box<Response> {
     let mut response = Response::new(status);
     fields.iter().for_each(|(name, value)| response.fields.push(name.as_bytes(), value.as_bytes()));
     response.body = body;

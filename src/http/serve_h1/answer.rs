@@ -47,7 +47,7 @@ impl PartialEq for After {
 }
 
 /// Writes one response, head and body.
-pub(super) async fn write(conn: &Conn, mut response: Response, facts: Facts, settings: &Settings) -> After {
+pub(super) async fn write(conn: &Conn, mut response: Box<Response>, facts: Facts, settings: &Settings) -> After {
     // A body that nobody has read decides too: a long one is not worth reading only to keep the connection.
     let unread = !conn.decoder.borrow().is_done();
     let drainable = !conn.waits.get() && conn.decoder.borrow().left().is_some_and(|left| left <= DRAIN);

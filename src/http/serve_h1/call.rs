@@ -30,7 +30,7 @@ pub(super) struct Call<H> {
 
 struct Desk<H> {
     request: Cell<Option<(Rc<H>, Request)>>,
-    response: Cell<Option<Response>>,
+    response: Cell<Option<Box<Response>>>,
 }
 
 impl<H: Handler> Spares<H> {
@@ -65,7 +65,7 @@ impl<H: Handler> Call<H> {
         Call { desk, working }
     }
 
-    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Response> {
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Box<Response>> {
         let _ = self.working.as_mut().poll(cx);
         self.desk.response.take().map_or(Poll::Pending, Poll::Ready)
     }
@@ -86,13 +86,13 @@ mod tests {
     struct Slow;
 
     impl Handler for Slow {
-        async fn handle(&self, request: Request) -> Response {
+        async fn handle(&self, request: Request) -> Box<Response> {
             let mut asked = false;
             poll_fn(|_| if std::mem::replace(&mut asked, true) { Poll::Ready(()) } else { Poll::Pending }).await;
             respond::own(200, "text/plain", request.conn.peer.port().to_string().into())
         }
 
-        fn refuse(&self, _: &Rc<ConnInfo>, _: Why) -> Response {
+        fn refuse(&self, _: &Rc<ConnInfo>, _: Why) -> Box<Response> {
             unreachable!()
         }
     }

@@ -38,7 +38,7 @@ pub(super) struct Task<'a> {
 ///
 /// # Errors
 /// Why it was cut; the stream has been reset then.
-pub(super) async fn send(task: Task<'_>, mut response: Response, mut report: Report) -> Result<(), Why> {
+pub(super) async fn send(task: Task<'_>, mut response: Box<Response>, mut report: Report) -> Result<(), Why> {
     let bodiless = task.head_only || matches!(response.status, 204 | 304);
     let length = response.body.length();
     let mut head = head(response.status, response.fields);
@@ -66,8 +66,8 @@ pub(super) async fn send(task: Task<'_>, mut response: Response, mut report: Rep
 ///
 /// # Errors
 /// The stream is gone.
-pub(super) fn accept(reply: &Reply, response: Response) -> Result<SendStream<Bytes>, h2::Error> {
-    let mut head = head(200, response.fields);
+pub(super) fn accept(reply: &Reply, fields: Fields) -> Result<SendStream<Bytes>, h2::Error> {
+    let mut head = head(200, fields);
     head.headers_mut().remove("sec-websocket-accept");
     reply.borrow_mut().send_response(head, false)
 }

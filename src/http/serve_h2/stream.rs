@@ -83,7 +83,7 @@ pub(super) async fn serve<H: Handler>(
     }
     let report = Report::new(&mut response);
     if let Some(tunnel) = response.tunnel.take() {
-        if let (Some(half), Ok(to)) = (half, outbound::accept(&reply, response)) {
+        if let (Some(half), Ok(to)) = (half, outbound::accept(&reply, response.fields)) {
             drop(report.whole());
             tunnel::run(half, to, *tunnel, &deadline, open).await;
         }

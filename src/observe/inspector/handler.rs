@@ -52,7 +52,7 @@ impl Handler {
         });
     }
 
-    async fn answer(&self, head: &RequestHead) -> Response {
+    async fn answer(&self, head: &RequestHead) -> Box<Response> {
         let query = head.query();
         let words = words::choose(query, head.fields.get_name(b"accept-language"));
         match head.path() {
@@ -102,7 +102,7 @@ impl Handler {
 
     /// Gives the browser the cookie and sends it to the address without the token: by a page of our own, so that the next
     /// request is one of this site's and the strict cookie goes with it.
-    fn welcome(&self, head: &RequestHead) -> Response {
+    fn welcome(&self, head: &RequestHead) -> Box<Response> {
         let words = words::choose(head.query(), head.fields.get_name(b"accept-language"));
         let mut response = respond::own(200, HTML, page::welcome(words).into());
         let cookie = format!("{COOKIE}={}; Path=/; HttpOnly; SameSite=Strict", self.token);
@@ -110,7 +110,7 @@ impl Handler {
         response
     }
 
-    fn guarded(&self, mut response: Response) -> Response {
+    fn guarded(&self, mut response: Box<Response>) -> Box<Response> {
         let fields = &mut response.fields;
         fields.push(b"Content-Security-Policy", self.policy.as_bytes());
         fields.push(b"X-Content-Type-Options", b"nosniff");
@@ -124,7 +124,7 @@ impl Handler {
 }
 
 impl http::Handler for Handler {
-    async fn handle(&self, request: Request) -> Response {
+    async fn handle(&self, request: Request) -> Box<Response> {
         let head = &request.head;
         let response = match guard::check(head, &self.token) {
             Ok(Access::Token) => self.welcome(head),
@@ -141,7 +141,7 @@ impl http::Handler for Handler {
         self.guarded(response)
     }
 
-    fn refuse(&self, _: &Rc<ConnInfo>, why: Why) -> Response {
+    fn refuse(&self, _: &Rc<ConnInfo>, why: Why) -> Box<Response> {
         self.guarded(respond::error(why, Format::Text, "-"))
     }
 }

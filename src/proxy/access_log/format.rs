@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
+use super::digits::{digits, hex, millis, number};
 use super::escape::{escape, printable};
 use super::{AccessLog, Line};
 use crate::message::Known;
@@ -38,28 +39,6 @@ fn stamp(out: &mut Vec<u8>, layout: &'static [BorrowedFormatItem<'_>]) -> u64 {
         out.extend_from_slice(text.as_bytes());
     });
     now.subsec_millis().into()
-}
-
-fn number(out: &mut Vec<u8>, value: u64) {
-    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
-}
-
-/// Milliseconds with three digits behind the point.
-fn millis(out: &mut Vec<u8>, time: Duration) {
-    let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-    number(out, micros / 1000);
-    out.push(b'.');
-    digits(out, micros % 1000);
-}
-
-/// Three digits.
-fn digits(out: &mut Vec<u8>, below_1000: u64) {
-    out.extend([below_1000 / 100 % 10, below_1000 / 10 % 10, below_1000 % 10].map(|digit| b'0' + digit as u8));
-}
-
-fn hex(out: &mut Vec<u8>, id: u64) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    out.extend((0..16).rev().map(|at| DIGITS[(id >> (at * 4)) as usize & 15]));
 }
 
 /// Masks the values of the named query parameters and passes the pieces on.

@@ -3,12 +3,10 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::time::Instant;
 
-use super::queue::{GATHER, Sender};
-use crate::net::clock;
+use super::queue::Sender;
 
-/// Bytes that are handed over before the worker waits.
+/// Bytes that are handed over by a worker that does not come to wait.
 const FULL: usize = 16 << 10;
 
 /// The lines of this thread.
@@ -20,8 +18,6 @@ struct Gathered {
     to: Option<(Arc<Sender>, usize)>,
     lines: Vec<u8>,
     count: u64,
-    /// When the first one came.
-    since: Option<Instant>,
 }
 
 thread_local! {
@@ -47,13 +43,9 @@ pub(super) fn add(sender: &Arc<Sender>, worker: usize, write: impl FnOnce(&mut V
         }
         write(&mut gathered.lines);
         gathered.count += 1;
-        if gathered.keeps && gathered.lines.len() < FULL {
-            let now = clock::now();
-            if now.saturating_duration_since(*gathered.since.get_or_insert(now)) < GATHER {
-                return;
-            }
+        if !gathered.keeps || gathered.lines.len() >= FULL {
+            gathered.hand_over();
         }
-        gathered.hand_over();
     });
 }
 
@@ -63,7 +55,7 @@ impl Gathered {
         if let Some((sender, worker)) = self.to.take() {
             sender.push(worker, &self.lines, self.count);
             self.lines.clear();
-            (self.count, self.since) = (0, None);
+            self.count = 0;
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The access log: one line a request, written by a thread of its own, so that a slow disk or pipe delays no request.
 
+mod digits;
 mod escape;
 mod format;
 mod gathered;

@@ -14,7 +14,7 @@ use crate::metrics::Count;
 const MOST: usize = 2 << 20;
 /// How long lines gather before they are written together: each write and each wake-up of the thread costs more than many
 /// lines do.
-pub(super) const GATHER: Duration = Duration::from_millis(20);
+const GATHER: Duration = Duration::from_millis(20);
 /// How long the end of the process waits for the last lines.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 /// How often a loss is said.

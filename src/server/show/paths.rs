@@ -46,7 +46,7 @@ impl Paths {
     /// * `/etag`: an entity tag, and 304 for who knows it.
     /// * `/slow`: after a second.
     /// * `/flaky/NAME`: the first request for a name is cut off, the next one says how many came.
-    pub async fn answer(&self, request: &Request) -> Option<Response> {
+    pub async fn answer(&self, request: &Request) -> Option<Box<Response>> {
         let path = std::str::from_utf8(request.head.path()).ok()?;
         if let Some(code) = path.strip_prefix("/status/") {
             return status(request, code.parse().ok()?);
@@ -65,7 +65,7 @@ impl Paths {
         }
     }
 
-    async fn flaky(&self, request: &Request, name: &str) -> Response {
+    async fn flaky(&self, request: &Request, name: &str) -> Box<Response> {
         let count = {
             let mut arrivals = self.arrivals.borrow_mut();
             if arrivals.len() >= NAMES {
@@ -84,7 +84,7 @@ impl Paths {
     }
 }
 
-fn status(request: &Request, code: u16) -> Option<Response> {
+fn status(request: &Request, code: u16) -> Option<Box<Response>> {
     if !(100..600).contains(&code) {
         return None;
     }
@@ -109,7 +109,7 @@ fn status(request: &Request, code: u16) -> Option<Response> {
 }
 
 /// Counts by a cookie. It is `Secure` where the client came over TLS: then it never goes in clear.
-fn visits(request: &Request) -> Response {
+fn visits(request: &Request) -> Box<Response> {
     let fields = &request.head.fields;
     let cookies = fields.get(Known::Cookie).and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default();
     let known = cookies.split(';').find_map(|pair| pair.trim().strip_prefix("visits=")?.parse::<u32>().ok());
@@ -120,7 +120,7 @@ fn visits(request: &Request) -> Response {
     response
 }
 
-fn etag(fields: &Fields) -> Response {
+fn etag(fields: &Fields) -> Box<Response> {
     let known = fields.get_name(b"If-None-Match") == Some(ETAG.as_bytes());
     let mut response =
         if known { Response::new(304) } else { respond::own(200, TEXT, "a page that does not change\n".into()) };
