@@ -143,14 +143,13 @@ pub(super) fn spawn_all(
             while let Some(generation) = next.take() {
                 let Some(runtime) = runtime(&mut built) else { return };
                 clock::tick();
-                access_log::gather();
                 let seat = Seat { index, max, peers: peers.clone() };
                 // Nothing of a life that has panicked is looked at again: what is shared with others are atomics and queues.
                 let life = AssertUnwindSafe(|| runtime.block_on(run(seat, generation, &mut receiver)));
                 let fell = catch_unwind(life).is_err();
                 // All tasks end here. A name that is still looked up holds nobody.
                 runtime.shutdown_background();
-                access_log::hand_over();
+                access_log::keep_no_more();
                 if fell {
                     Seat { index, max, peers: peers.clone() }.publish(0);
                     // The control thread may be gone already, here and below.
@@ -175,7 +174,6 @@ fn runtime(built: &mut Option<std::sync::mpsc::SyncSender<io::Result<()>>>) -> O
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
-            .on_thread_park(access_log::hand_over)
             .on_thread_unpark(clock::tick)
             .build_local(LocalOptions::default());
         let tell = built.take();
@@ -231,6 +229,7 @@ async fn run(seat: Seat, first: Generation, commands: &mut mpsc::UnboundedReceiv
             }
         }
     });
+    tokio::task::spawn_local(access_log::keep());
     while let Some(command) = commands.recv().await {
         if obey(command, &hall) {
             break;

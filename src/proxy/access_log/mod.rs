@@ -4,6 +4,7 @@ mod digits;
 mod escape;
 mod format;
 mod gathered;
+mod output;
 mod queue;
 
 use std::fs::{File, OpenOptions};
@@ -12,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use self::gathered::{gather, hand_over};
+pub use self::gathered::{keep, keep_no_more};
 use self::queue::{Queue, Sender};
 pub use self::queue::{Stats, Writer};
 use crate::config::{LogFormat, LogOutput, Redact};

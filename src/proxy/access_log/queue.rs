@@ -1,24 +1,24 @@
 //! From the workers to the output: each worker adds to memory of its own, and the writing thread takes it when it has
-//! time. When the output is slower than the traffic, or full, lines are lost and counted: requests do not wait for a log.
+//! time, and asks for what workers keep. When the output is slower than the traffic, or full, lines are lost and counted: requests do not wait for a log.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Waker;
 use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
+use super::output::Output;
 use crate::metrics::Count;
 
 /// Bytes of a worker that may wait to be written.
 const MOST: usize = 2 << 20;
 /// How long lines gather before they are written together: each write and each wake-up of the thread costs more than many
 /// lines do.
-const GATHER: Duration = Duration::from_millis(20);
+const GATHER: Duration = Duration::from_millis(10);
 /// How long the end of the process waits for the last lines.
 const LAST_WAIT: Duration = Duration::from_secs(1);
-/// How often a loss is said.
-const SAY: Duration = Duration::from_secs(10);
 
 /// Open the file anew: the old one was moved.
 const REOPEN: u8 = 1;
@@ -33,6 +33,8 @@ pub(super) struct Queue {
     /// Bytes the writing thread holds.
     writing: AtomicU64,
     orders: AtomicU8,
+    /// The writing thread has nothing to do, or is about to see whether it has.
+    rests: AtomicBool,
     thread: OnceLock<Thread>,
 }
 
@@ -41,6 +43,8 @@ pub(super) struct Queue {
 #[repr(align(128))]
 struct Shard {
     waiting: Mutex<Vec<u8>>,
+    /// The worker has lines that it hands over when this wakes it.
+    keeper: Mutex<Option<Waker>>,
     taken: Count,
     lost: Count,
 }
@@ -76,10 +80,11 @@ impl Queue {
             unwritten: AtomicU64::new(0),
             writing: AtomicU64::new(0),
             orders: AtomicU8::new(0),
+            rests: AtomicBool::new(false),
             thread: OnceLock::new(),
         });
         let thread = {
-            let output = Output { out, path, torn: false, said: None, lost: 0 };
+            let output = Output::new(out, path);
             let queue = queue.clone();
             std::thread::Builder::new().name("access-log".into()).spawn(move || run(&queue, output))?
         };
@@ -91,6 +96,11 @@ impl Queue {
     fn order(&self, order: u8) {
         self.orders.fetch_or(order, Ordering::AcqRel);
         self.wake();
+    }
+
+    /// Whether no worker keeps lines.
+    fn has_all(&self) -> bool {
+        self.shards.iter().all(|shard| locked(&shard.keeper).is_none())
     }
 
     fn wake(&self) {
@@ -105,11 +115,17 @@ impl Queue {
 }
 
 impl Sender {
-    /// Adds lines of a worker, so many, each with its line end. Only that worker may call it for its number.
+    /// Counts a line of a worker, which may keep it for now. Here and below only that worker may use its number.
+    pub fn count(&self, worker: usize) {
+        if let Some(shard) = self.queue.shards.get(worker) {
+            shard.taken.add(1);
+        }
+    }
+
+    /// Adds lines of a worker, so many, each with its line end.
     pub fn push(&self, worker: usize, lines: &[u8], count: u64) {
         let Some(shard) = self.queue.shards.get(worker) else { return };
-        shard.taken.add(count);
-        let mut waiting = shard.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = locked(&shard.waiting);
         let before = waiting.len();
         if before + lines.len() > MOST {
             shard.lost.add(count);
@@ -122,9 +138,21 @@ impl Sender {
         }
     }
 
+    /// A worker wants to keep lines until `keeper` is woken. False where they are written at once instead.
+    pub fn keep(&self, worker: usize, keeper: &Waker) -> bool {
+        let Some(shard) = self.queue.shards.get(worker) else { return false };
+        *locked(&shard.keeper) = Some(keeper.clone());
+        // The writing thread says that it rests before it looks at the keepers: it sees this one, or this sees that.
+        let rests = self.queue.rests.load(Ordering::Relaxed);
+        if rests {
+            *locked(&shard.keeper) = None;
+        }
+        !rests
+    }
+
     pub fn stats(&self) -> Stats {
         let queue = &self.queue;
-        let waits = |shard: &Shard| shard.waiting.lock().unwrap_or_else(PoisonError::into_inner).len() as u64;
+        let waits = |shard: &Shard| locked(&shard.waiting).len() as u64;
         Stats {
             lines: queue.shards.iter().map(|shard| shard.taken.get()).sum(),
             lost: queue.lost(),
@@ -158,11 +186,13 @@ impl Writer {
 /// The writing thread.
 fn run(queue: &Queue, mut output: Output) {
     let mut batches: Vec<Vec<u8>> = queue.shards.iter().map(|_| Vec::new()).collect();
+    // The file is opened anew one round after the order: what the workers kept then is written to the old one.
+    let mut reopens = false;
     loop {
         // Read before the lines are taken: what was queued before the order is written before it is followed.
         let orders = queue.orders.swap(0, Ordering::AcqRel);
         for (shard, batch) in queue.shards.iter().zip(&mut batches) {
-            std::mem::swap(&mut *shard.waiting.lock().unwrap_or_else(PoisonError::into_inner), batch);
+            std::mem::swap(&mut *locked(&shard.waiting), batch);
         }
         let waiting: usize = batches.iter().map(Vec::len).sum();
         queue.writing.store(waiting as u64, Ordering::Relaxed);
@@ -175,129 +205,36 @@ fn run(queue: &Queue, mut output: Output) {
         }
         queue.writing.store(0, Ordering::Relaxed);
         output.say(queue.lost());
-        if orders & REOPEN != 0 {
+        if reopens {
             output.reopen();
         }
         if orders & STOP != 0 {
             return;
         }
-        if waiting == 0 && orders == 0 {
-            std::thread::park();
-        }
-        if queue.orders.load(Ordering::Acquire) == 0 {
+        reopens = orders & REOPEN != 0;
+        let keepers = queue.shards.iter().filter_map(|shard| locked(&shard.keeper).take());
+        let kept = keepers.map(Waker::wake).count();
+        if waiting == 0 && orders == 0 && kept == 0 {
+            queue.rests.store(true, Ordering::Relaxed);
+            if queue.has_all() {
+                std::thread::park();
+            }
+            queue.rests.store(false, Ordering::Relaxed);
+        } else if queue.orders.load(Ordering::Acquire) == 0 {
             std::thread::sleep(GATHER);
         }
     }
 }
 
-/// Where lines end up.
-struct Output {
-    out: Box<dyn Write + Send>,
-    path: Option<PathBuf>,
-    /// The last line was cut: what comes next begins a line of its own.
-    torn: bool,
-    /// When a loss was said last, and how many lines were lost then.
-    said: Option<Instant>,
-    lost: u64,
-}
-
-impl Output {
-    /// Writes whole lines; how many of them were lost. A reader that went away, or a full disk, does not end the proxy.
-    fn write(&mut self, mut lines: &[u8]) -> u64 {
-        if lines.is_empty() {
-            return 0;
-        }
-        if self.torn {
-            match self.out.write_all(b"\n") {
-                Ok(()) => self.torn = false,
-                Err(_) => return count_lines(lines),
-            }
-        }
-        let mut whole = true;
-        while !lines.is_empty() {
-            match self.out.write(lines) {
-                Ok(written @ 1..) => {
-                    whole = lines.get(written - 1) == Some(&b'\n');
-                    lines = lines.get(written..).unwrap_or_default();
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Ok(_) | Err(_) => {
-                    self.torn = !whole;
-                    return count_lines(lines);
-                }
-            }
-        }
-        // What lies in the library's own buffer (stdout) goes out too.
-        let _ = self.out.flush();
-        0
-    }
-
-    /// Says that lines were lost, now and then.
-    fn say(&mut self, lost: u64) {
-        let now = Instant::now();
-        if lost > self.lost && self.said.is_none_or(|said| now.duration_since(said) >= SAY) {
-            let more = lost - self.lost;
-            tracing::warn!("access log: {more} lines lost: the output is slower than the traffic, full or gone");
-            (self.said, self.lost) = (Some(now), lost);
-        }
-    }
-
-    fn reopen(&mut self) {
-        let Some(path) = &self.path else { return };
-        match super::append(path) {
-            Ok(file) => (self.out, self.torn) = (Box::new(file), false),
-            Err(error) => tracing::error!("access log {}: {error}: the old file is kept", path.display()),
-        }
-    }
-}
-
-fn count_lines(bytes: &[u8]) -> u64 {
-    memchr::memchr_iter(b'\n', bytes).count() as u64
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::output::tests::Paper;
     use super::*;
     use std::sync::mpsc;
-
-    /// Takes `room` bytes, then says that the disk is full; a new room comes by the channel.
-    struct Disk {
-        room: usize,
-        more: mpsc::Receiver<usize>,
-        written: Arc<Mutex<Vec<u8>>>,
-    }
-
-    impl Write for Disk {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            if let Ok(more) = self.more.try_recv() {
-                self.room += more;
-            }
-            let taken = bytes.len().min(self.room);
-            if taken == 0 {
-                return Err(io::ErrorKind::StorageFull.into());
-            }
-            self.room -= taken;
-            self.written.lock().unwrap().extend_from_slice(&bytes[..taken]);
-            Ok(taken)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn a_full_disk_loses_lines_counts_them_and_tears_none_into_the_next() {
-        let (give, more) = mpsc::channel();
-        let written: Arc<Mutex<Vec<u8>>> = Arc::default();
-        let disk = Disk { room: 11, more, written: written.clone() };
-        let mut output = Output { out: Box::new(disk), path: None, torn: false, said: None, lost: 0 };
-        assert_eq!(output.write(b"one\ntwo\nthree\nfour\n"), 2);
-        assert_eq!(output.write(b"five\n"), 1);
-        give.send(100).unwrap();
-        assert_eq!(output.write(b"six\n"), 0);
-        assert_eq!(written.lock().unwrap().as_slice(), b"one\ntwo\nthr\nsix\n");
-    }
 
     #[test]
     fn a_reader_that_stands_still_costs_lines_and_no_time() {
@@ -316,6 +253,7 @@ mod tests {
         let (sender, writer) = Queue::start(Box::new(Still(held)), None, 1).unwrap();
         let line = [b'x'; 1 << 10];
         for _ in 0..10_000 {
+            sender.count(0);
             sender.push(0, &line, 1);
         }
         let stats = sender.stats();
@@ -327,14 +265,12 @@ mod tests {
 
     #[test]
     fn what_was_queued_before_the_end_is_written() {
-        let (_give, more) = mpsc::channel();
-        let written: Arc<Mutex<Vec<u8>>> = Arc::default();
-        let disk = Disk { room: usize::MAX / 2, more, written: written.clone() };
-        let (sender, writer) = Queue::start(Box::new(disk), None, 2).unwrap();
+        let paper = Paper::default();
+        let (sender, writer) = Queue::start(Box::new(paper.clone()), None, 2).unwrap();
         for number in 0..1000 {
             sender.push(number % 2, b"line\n", 1);
         }
         writer.stop();
-        assert_eq!(count_lines(&written.lock().unwrap()), 1000);
+        assert_eq!(paper.text(), "line\n".repeat(1000));
     }
 }
