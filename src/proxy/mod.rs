@@ -81,7 +81,7 @@ impl Handler for Proxy {
         };
         if let Some(chain) = met.chain {
             chain.response(&met.notes, &request.head, met.https, &mut response);
-            (record.would_refuse, record.user) = (met.notes.would_refuse, met.notes.user.take());
+            (record.would_refuse, record.user) = (met.notes.would_refuse, met.notes.user.take().map(String::into));
         }
         self.tally.count(response.status);
         match &mut response.tunnel {

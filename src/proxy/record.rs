@@ -23,9 +23,9 @@ pub(super) struct Record {
     /// A rule on trial (`dry_run`) would have refused the request.
     pub would_refuse: Option<Why>,
     /// The user that `basic_auth` knows.
-    pub user: Option<String>,
+    pub user: Option<Box<str>>,
     /// Where no route was met: the path of the site's route that is nearest.
-    pub nearest: Option<String>,
+    pub nearest: Option<Box<str>>,
     /// Whose request it is, by their places in the config.
     pub site: Option<usize>,
     pub route: Option<usize>,
@@ -155,7 +155,7 @@ impl Witness for Record {
         if why == Why::RouteNoRoute && self.details.is_some() {
             let nearest = view.router.nearest(asked);
             let route = nearest.and_then(|(site, route)| view.snapshot.config.sites.get(site)?.routes.get(route));
-            self.nearest = route.map(|route| route.path.to_string());
+            self.nearest = route.map(|route| route.path.to_string().into());
         }
     }
 

@@ -194,6 +194,10 @@ fn run(queue: &Queue, mut output: Output) {
         for (shard, batch) in queue.shards.iter().zip(&mut batches) {
             std::mem::swap(&mut *locked(&shard.waiting), batch);
         }
+        // A worker that hands over by itself does it again soon, and is not asked for the rest.
+        let asked = queue.shards.iter().zip(&batches).filter(|(_, batch)| batch.is_empty() || orders & REOPEN != 0);
+        let keepers = asked.filter_map(|(shard, _)| locked(&shard.keeper).take());
+        let kept = keepers.map(Waker::wake).count();
         let waiting: usize = batches.iter().map(Vec::len).sum();
         queue.writing.store(waiting as u64, Ordering::Relaxed);
         for batch in &mut batches {
@@ -212,8 +216,6 @@ fn run(queue: &Queue, mut output: Output) {
             return;
         }
         reopens = orders & REOPEN != 0;
-        let keepers = queue.shards.iter().filter_map(|shard| locked(&shard.keeper).take());
-        let kept = keepers.map(Waker::wake).count();
         if waiting == 0 && orders == 0 && kept == 0 {
             queue.rests.store(true, Ordering::Relaxed);
             if queue.has_all() {
