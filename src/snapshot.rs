@@ -304,7 +304,12 @@ fn chains(config: &Config, dev: &[bool]) -> (Chains, Fallback, Vec<Diagnostic>) 
                 None
             }
         };
-        chains.push(site.routes.iter().map(build).collect());
+        let mut of_site: Vec<_> = site.routes.iter().map(build).collect();
+        if of_site.iter().all(Option::is_none) {
+            // Nothing that a request would have to look at.
+            of_site = Vec::new();
+        }
+        chains.push(of_site);
     }
     // What is wrong with a file of a site was said with its routes.
     let fallback = shared.fallback(config).unwrap_or_else(|problem| {

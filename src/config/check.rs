@@ -26,18 +26,19 @@ mod upstream_tls;
 mod upstreams;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub(super) use settings::{EARLY_LIMITS, EARLY_TIMEOUTS};
 
 use super::diagnostics::{Checked, Diagnostic};
 use super::source::{Mark, Sources};
 use super::value::{Node, Table, Value};
-use super::{Config, Origin};
+use super::{Config, Origin, RouteSettings};
 
 /// Checks a whole config. The result counts only when no error was added to `out`.
 pub(super) fn check(root: &Table, sources: &Sources, out: &mut Vec<Diagnostic>) -> Config {
     let empty = Table::default();
-    let mut checker = Checker { sources, out };
+    let mut checker = Checker { sources, out, settings: Vec::new() };
     let listeners = checker.listeners(root.table("listeners").unwrap_or(&empty));
     let public_https_port = root
         .table("listeners")
@@ -76,6 +77,8 @@ pub(super) fn check(root: &Table, sources: &Sources, out: &mut Vec<Diagnostic>) 
 struct Checker<'a> {
     sources: &'a Sources,
     out: &'a mut Vec<Diagnostic>,
+    /// The last settings of routes, for routes with the same.
+    settings: Vec<Arc<RouteSettings>>,
 }
 
 impl Checker<'_> {

@@ -102,7 +102,15 @@ pub struct Route {
     pub rewrite: Option<String>,
     pub filters: Filters,
     pub action: Action,
-    /// Of the site: its routes share them.
+    pub settings: Arc<RouteSettings>,
+    pub origin: Origin,
+}
+
+/// What a route takes from its site, and that from `[defaults]`, where it does not say it itself. Routes that have the same
+/// share it: a config may have thousands, and what their requests read is in the cache then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteSettings {
+    /// Of the site.
     pub request_headers: Arc<HeaderRules>,
     pub response_headers: Arc<HeaderRules>,
     pub timeouts: Timeouts,
@@ -112,7 +120,6 @@ pub struct Route {
     pub upgrade: Arc<[String]>,
     /// The request body is read whole before a server gets the request.
     pub buffer_request: bool,
-    pub origin: Origin,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -103,7 +103,7 @@ fn the_least_config_is_one_site_with_every_default() {
     assert_eq!(site.origin.to_string(), "test.toml:2:1");
     let route = &site.routes[0];
     assert_eq!((&route.path, &route.action), (&PathPattern::Any, &Action::Forward(0)));
-    assert_eq!((route.timeouts, route.limits), (Timeouts::default(), Limits::default()));
+    assert_eq!((route.settings.timeouts, route.settings.limits), (Timeouts::default(), Limits::default()));
     assert_eq!(config.upstreams[0].servers[0].address, UpstreamAddress::Tcp { host: "localhost".into(), port: 3000 });
     assert!(matches!(config.access_log, AccessLog::On { format: LogFormat::Auto, .. }));
     let server = &config.server;
@@ -147,7 +147,22 @@ proxy = "127.0.0.1:9000"
     assert_eq!(config.upstreams.len(), 1, "equal targets share one upstream");
     let site = &config.sites[1];
     assert_eq!(site.http, PlainMode::Serve);
-    assert_eq!(site.routes[0].timeouts.keep_alive, Some(Duration::from_secs(600)));
+    assert_eq!(site.routes[0].settings.timeouts.keep_alive, Some(Duration::from_secs(600)));
+}
+
+#[test]
+fn routes_with_the_same_settings_share_them_and_others_do_not() {
+    let text = "[sites]\n\"a.test\" = 1\n[sites.\"b.test\"]\nproxy = 2\n[[sites.\"b.test\".routes]]\npath = \"/x\"\n\
+                timeouts = { connect = \"7s\" }\n[sites.\"c.test\"]\nproxy = 3\nheaders.request.set = { X = \"y\" }\n\
+                [sites.\"d.test\"]\nproxy = 4\n";
+    let config = good(text);
+    let settings: Vec<_> = config.sites.iter().flat_map(|site| &site.routes).map(|route| &route.settings).collect();
+    let same = |a: usize, b: usize| Arc::ptr_eq(settings[a], settings[b]);
+    // a, b's own and d; not b's /x, nor c.
+    let own: Vec<bool> = (0..5).map(|other| same(0, other)).collect();
+    assert_eq!(own, [true, false, true, false, true]);
+    assert_eq!(settings[1].timeouts.connect, Some(Duration::from_secs(7)));
+    assert_eq!(settings[3].request_headers.set.len(), 1);
 }
 
 #[test]
@@ -170,21 +185,24 @@ fn a_full_config_means_what_it_says() {
     assert_eq!(files.key, Path::new("/etc/shop.key"));
     let [api, old, ping, slow, own] = shop.routes.as_slice() else { panic!("{:?}", shop.routes) };
     assert_eq!((&api.path, api.strip_prefix.as_deref()), (&PathPattern::Prefix("/api".into()), Some("/api")));
-    assert_eq!(api.timeouts.response_header, Some(Duration::from_secs(300)));
-    assert_eq!(api.timeouts.connect, Some(Duration::from_secs(2)), "from the site");
-    assert_eq!(api.timeouts.handshake, Some(Duration::from_secs(5)), "from the defaults");
-    assert_eq!((api.limits.body, own.limits.body), (Some(1 << 30), Some(10_000_000)));
-    assert_eq!(api.request_headers.set, [("X-Client".to_owned(), "{client_ip} {tls.client.subject}".to_owned())]);
+    assert_eq!(api.settings.timeouts.response_header, Some(Duration::from_secs(300)));
+    assert_eq!(api.settings.timeouts.connect, Some(Duration::from_secs(2)), "from the site");
+    assert_eq!(api.settings.timeouts.handshake, Some(Duration::from_secs(5)), "from the defaults");
+    assert_eq!((api.settings.limits.body, own.settings.limits.body), (Some(1 << 30), Some(10_000_000)));
+    assert_eq!(
+        api.settings.request_headers.set,
+        [("X-Client".to_owned(), "{client_ip} {tls.client.subject}".to_owned())]
+    );
     assert_eq!(old.action, Action::Redirect(Redirect { to: "/new/{path}".into(), status: 301 }));
     assert!(matches!(&ping.action, Action::Respond(respond) if respond.body == "pong\n"));
     assert_eq!((&slow.action, &own.action), (&Action::Forward(0), &Action::Forward(0)), "from the site");
     assert_eq!(own.path, PathPattern::Any);
-    assert_eq!(own.forwarding, Forwarding { trusted_proxies: vec![], style: ForwardedStyle::Off });
+    assert_eq!(own.settings.forwarding, Forwarding { trusted_proxies: vec![], style: ForwardedStyle::Off });
 
     let plain = &config.sites[1];
     assert_eq!((&plain.tls, plain.http), (&SiteTls::Off, PlainMode::Serve), "an inherited redirect leads nowhere");
-    assert_eq!(plain.routes[0].forwarding.trusted_proxies.len(), 3);
-    assert_eq!(plain.routes[0].timeouts.connect, None);
+    assert_eq!(plain.routes[0].settings.forwarding.trusted_proxies.len(), 3);
+    assert_eq!(plain.routes[0].settings.timeouts.connect, None);
 
     let upstream = &config.upstreams[0];
     assert_eq!((upstream.name.as_str(), &upstream.balance), ("shop", &Balance::RoundRobin));
@@ -201,8 +219,11 @@ fn a_full_config_means_what_it_says() {
     assert_eq!((balanced.proxy_protocol, balanced.max_requests), (Some(ProxyHeader::V2), None));
     assert_eq!(config.upstreams[2].name, "127.0.0.1:9000");
 
-    assert_eq!((&*own.upgrade, own.buffer_request), (&["websocket".to_owned(), "irc/6.9".to_owned()][..], false));
-    assert_eq!((api.upgrade.len(), api.buffer_request, slow.upgrade.len()), (0, true, 2));
+    assert_eq!(
+        (&*own.settings.upgrade, own.settings.buffer_request),
+        (&["websocket".to_owned(), "irc/6.9".to_owned()][..], false)
+    );
+    assert_eq!((api.settings.upgrade.len(), api.settings.buffer_request, slow.settings.upgrade.len()), (0, true, 2));
     let rules = config.listeners[2].proxy_protocol.as_ref().unwrap();
     assert_eq!((rules.trust.len(), rules.timeout), (2, Duration::from_secs(2)));
     assert_eq!(config.sites[0].routes.len(), 5);

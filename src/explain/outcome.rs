@@ -83,7 +83,7 @@ impl Way<'_> {
         let route = entry.route;
         steps::rules(route, &self.head, steps);
         forward::prepare(route, &mut self.head)?;
-        if route.buffer_request {
+        if route.settings.buffer_request {
             let what = "reads the whole body first, and states its length".to_owned();
             steps.push(Step { by: "buffer_request", what });
         }

@@ -52,7 +52,7 @@ impl Witness for Watcher {
 
 /// The header rules in the order they act, with the values they came to, and the prefix that is taken off.
 pub(super) fn rules(route: &Route, head: &RequestHead, steps: &mut Vec<Step>) {
-    let rules = &route.request_headers;
+    let rules = &route.settings.request_headers;
     let by = "headers.request";
     let now = pairs(head);
     steps.extend(rules.remove.iter().map(|name| Step { by, what: format!("removes {name}") }));

@@ -73,13 +73,13 @@ pub fn enter<'v>(
     let site = view.snapshot.config.sites.get(found.site).ok_or(Why::RouteNoHost)?;
     let route = site.routes.get(found.route).ok_or(Why::RouteNoRoute)?;
     witness.meet(found);
-    if head.target().len() > route.limits.uri_bytes {
+    if head.target().len() > route.settings.limits.uri_bytes {
         return Err(Why::LimitUriBytes);
     }
     check_certificate(view, conn, head, found.site)?;
     check_loop(head)?;
 
-    let client = prepare_request(head, conn, &route.forwarding);
+    let client = prepare_request(head, conn, &route.settings.forwarding);
     witness.client(&client, head);
     let dev = view.snapshot.dev.get(found.site).copied().unwrap_or(false);
     let certs = view.snapshot.certs.as_deref();
@@ -126,7 +126,7 @@ pub fn act<'v>(
 
 /// What a route does to the answer of [`act`] on its way out.
 pub fn finish(entry: &Entry<'_>, conn: &ConnInfo, head: &RequestHead, response: &mut Response, witness: &impl Witness) {
-    let rules = &entry.route.response_headers;
+    let rules = &entry.route.settings.response_headers;
     if !rules.is_empty() {
         let facts = header_rules::Facts {
             client: &entry.client,
@@ -176,7 +176,7 @@ fn check_loop(head: &RequestHead) -> Result<(), Why> {
 /// A switch to a protocol that the route does not allow is not asked for; the rest of the request is answered.
 fn restrict_upgrade(route: &Route, head: &mut RequestHead) -> Result<(), Why> {
     let Some(asked) = head.upgrade_token() else { return Ok(()) };
-    if route.upgrade.iter().any(|allowed| asked.eq_ignore_ascii_case(allowed.as_bytes())) {
+    if route.settings.upgrade.iter().any(|allowed| asked.eq_ignore_ascii_case(allowed.as_bytes())) {
         return Ok(());
     }
     // On HTTP/1.1 the wish is dropped, and the request is like any other. Extended CONNECT (RFC 8441) is nothing without it.
@@ -201,7 +201,7 @@ fn apply_request_rules(
     head: &mut RequestHead,
     witness: &impl Witness,
 ) {
-    if !route.request_headers.is_empty() {
+    if !route.settings.request_headers.is_empty() {
         let (authority, target) = (head.authority().to_vec(), head.target().to_vec());
         let facts = header_rules::Facts {
             client,
@@ -211,7 +211,7 @@ fn apply_request_rules(
             target: &target,
             request_id: &|| witness.request_id(),
         };
-        header_rules::apply(&mut head.fields, &route.request_headers, &facts);
+        header_rules::apply(&mut head.fields, &route.settings.request_headers, &facts);
     }
     if let Some(prefix) = &route.strip_prefix {
         head.fields.push(b"X-Forwarded-Prefix", prefix.as_bytes());

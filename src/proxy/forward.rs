@@ -35,18 +35,20 @@ pub(super) async fn forward(
 ) -> Result<Box<Response>, Why> {
     let Way { cluster, route, .. } = way;
     prepare(route, &mut request.head)?;
-    request.body.set_idle(route.timeouts.request_body_idle);
+    request.body.set_idle(route.settings.timeouts.request_body_idle);
     let body = std::mem::replace(&mut request.body, Body::Empty);
     let upload = match request.head.framing {
         Framing::None => Upload::new(body, None),
-        _ if route.buffer_request => buffer::read_whole(&mut request.head, body, route.limits.body).await?,
-        _ => Upload::new(body, route.limits.body),
+        _ if route.settings.buffer_request => {
+            buffer::read_whole(&mut request.head, body, route.settings.limits.body).await?
+        }
+        _ => Upload::new(body, route.settings.limits.body),
     };
     let waits = Waits {
-        connect: route.timeouts.connect,
-        response_header: route.timeouts.response_header,
-        body_idle: longer(route.timeouts.request_body_idle, route.timeouts.response_body_idle),
-        tunnel_idle: route.timeouts.tunnel_idle,
+        connect: route.settings.timeouts.connect,
+        response_header: route.settings.timeouts.response_header,
+        body_idle: longer(route.settings.timeouts.request_body_idle, route.settings.timeouts.response_body_idle),
+        tunnel_idle: route.settings.timeouts.tunnel_idle,
     };
     let job = Job { target: target::of(route, &request.head)?, request, way, waits };
     cluster.note_request();
@@ -264,7 +266,7 @@ fn check_websocket(head: &RequestHead, answer: &Answer) -> Result<(), Why> {
 /// # Errors
 /// `limit.body` where the head announces more than the route takes.
 pub fn prepare(route: &Route, head: &mut RequestHead) -> Result<(), Why> {
-    if let (Framing::Length(length), Some(max)) = (head.framing, route.limits.body)
+    if let (Framing::Length(length), Some(max)) = (head.framing, route.settings.limits.body)
         && length > max
     {
         return Err(Why::LimitBody);
@@ -279,7 +281,7 @@ fn response(answer: Answer, route: &Route) -> Box<Response> {
     let mut response = Response::new(head.status);
     response.fields = head.fields;
     response.body = body;
-    response.idle = Some(route.timeouts.response_body_idle);
+    response.idle = Some(route.settings.timeouts.response_body_idle);
     response.tunnel = tunnel;
     response
 }

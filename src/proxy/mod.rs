@@ -172,7 +172,7 @@ impl Proxy {
                 conn: &request.conn,
                 deadline: &request.deadline,
                 clusters: &view.clusters,
-                timeouts: &entry.route.timeouts,
+                timeouts: &entry.route.settings.timeouts,
             };
             match chain.request(&mut visit, &mut met.notes).await? {
                 Verdict::Pass => {}

@@ -34,6 +34,8 @@ pub struct Router {
 struct Host {
     site: usize,
     alias: bool,
+    /// The site has one route, for every path and without conditions: its paths need no look.
+    single: bool,
 }
 
 /// Where a request goes: indices into the config's sites and the site's routes.
@@ -93,9 +95,10 @@ impl Router {
     pub fn new(sites: &[Site]) -> Router {
         let mut router = Router { paths: Vec::with_capacity(sites.len()), ..Router::default() };
         for (index, site) in sites.iter().enumerate() {
-            router.add(&site.host, Host { site: index, alias: false });
+            let single = paths::is_single(site);
+            router.add(&site.host, Host { site: index, alias: false, single });
             for alias in &site.aliases {
-                router.add(alias, Host { site: index, alias: true });
+                router.add(alias, Host { site: index, alias: true, single });
             }
             router.paths.push(Paths::new(site));
         }
@@ -120,7 +123,10 @@ impl Router {
     /// `route.no_host`, `route.no_route`, or `route.ambiguous_path` where the path as sent and its normal form would meet
     /// different routes: a backend might read it either way, and only one way was checked here.
     pub fn find(&self, asked: &Asked<'_>) -> Result<Found, Why> {
-        let Host { site, alias } = self.host(asked.host).ok_or(Why::RouteNoHost)?;
+        let Host { site, alias, single } = self.host(asked.host).ok_or(Why::RouteNoHost)?;
+        if single {
+            return Ok(Found { site, route: 0, alias });
+        }
         let paths = self.paths.get(site).ok_or(Why::RouteNoHost)?;
         let normal = normalize(asked.path);
         let route = paths.find(&normal, asked);

@@ -58,7 +58,7 @@ impl Paths {
         paths.patterns = site.routes.iter().map(|route| route.path.clone()).collect();
         if site.routes.iter().any(|route| route.matchers.count() > 0) {
             paths.matchers = site.routes.iter().map(|route| route.matchers.clone()).collect();
-            paths.forwarding = site.routes.first().map(|route| route.forwarding.clone()).unwrap_or_default();
+            paths.forwarding = site.routes.first().map(|route| route.settings.forwarding.clone()).unwrap_or_default();
         }
         paths
     }
@@ -115,6 +115,11 @@ impl Paths {
     }
 }
 
+/// The site has one route, which every request meets.
+pub(super) fn is_single(site: &Site) -> bool {
+    matches!(&*site.routes, [route] if matches!(route.path, PathPattern::Any) && route.matchers.count() == 0)
+}
+
 /// Why a route is not for a request whose path is this one in its normal form; `None` where it is, and another one was
 /// more exact.
 pub fn why_not<'r>(route: &'r Route, path: &[u8], asked: &Asked<'_>) -> Option<Failed<'r>> {
@@ -124,7 +129,11 @@ pub fn why_not<'r>(route: &'r Route, path: &[u8], asked: &Asked<'_>) -> Option<F
         PathPattern::Regex(regex) => regex.is_match(path),
         PathPattern::Any => true,
     };
-    if fits { conditions::failed(&route.matchers, &route.forwarding, asked) } else { Some(Failed::Path(&route.path)) }
+    if fits {
+        conditions::failed(&route.matchers, &route.settings.forwarding, asked)
+    } else {
+        Some(Failed::Path(&route.path))
+    }
 }
 
 /// Sorts prefixes and links each to the one above it.

@@ -46,6 +46,17 @@ fn the_more_exact_host_wins_then_the_longest_wildcard() {
 }
 
 #[test]
+fn one_route_that_is_not_for_everything_is_not_met_by_everything() {
+    let path = "[[sites.\"a.test\".routes]]\npath = \"/api/*\"\nproxy = 1\n";
+    let method = "[[sites.\"a.test\".routes]]\npath = \"/*\"\nmethods = [\"POST\"]\nproxy = 1\n";
+    for route in [path, method] {
+        assert_eq!(find(&router(route), "a.test", "/x"), Err(Why::RouteNoRoute), "{route}");
+    }
+    let all = "[[sites.\"a.test\".routes]]\npath = \"/*\"\nproxy = 1\n";
+    assert_eq!(find(&router(all), "a.test", "/x/../%2e").map(|found| found.route), Ok(0));
+}
+
+#[test]
 fn prefixes_match_whole_segments_and_the_longest_wins() {
     let router = router(
         "[sites.\"a.test\"]\nproxy = 1\n[[sites.\"a.test\".routes]]\npath = \"/api/*\"\nproxy = 2\n\

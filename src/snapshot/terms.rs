@@ -13,8 +13,10 @@ use crate::upstream::Endpoint;
 /// The terms of one worker's routes.
 #[derive(Debug, Default)]
 pub struct Terms {
-    /// By site and route.
-    routes: Vec<Vec<Rc<Term>>>,
+    /// Site by site.
+    routes: Vec<Rc<Term>>,
+    /// Where those of a site begin, and where the last ones end.
+    begin: Vec<u32>,
     /// Routes that are gone, by their meaning, while something that began there goes on: they may come back.
     gone_routes: Vec<(u64, Weak<Term>)>,
     /// The same of servers, by the name of their upstream.
@@ -23,12 +25,17 @@ pub struct Terms {
 
 impl Terms {
     pub(super) fn new(snapshot: &Snapshot) -> Terms {
-        let routes = snapshot.config.sites.iter().map(|site| site.routes.iter().map(|_| Rc::default()).collect());
-        Terms { routes: routes.collect(), ..Terms::default() }
+        let mut terms = Terms { begin: vec![0], ..Terms::default() };
+        for site in &snapshot.config.sites {
+            terms.routes.extend(site.routes.iter().map(|_| Rc::default()));
+            terms.begin.push(u32::try_from(terms.routes.len()).unwrap_or(u32::MAX));
+        }
+        terms
     }
 
     pub fn of(&self, site: usize, route: usize) -> Option<&Rc<Term>> {
-        self.routes.get(site)?.get(route)
+        let [begin, end] = *self.begin.get(site..site + 2)?.first_chunk()?;
+        self.routes.get(begin as usize..end as usize)?.get(route)
     }
 
     /// Servers of an upstream that are gone and still at work.
@@ -46,11 +53,11 @@ pub(super) fn hand_on(before: &View, next: &mut View) -> Vec<Rc<Term>> {
 }
 
 fn routes(before: &View, next: &mut View) -> Vec<Rc<Term>> {
-    let of_before = before.snapshot.meanings().iter().flatten().zip(before.terms.routes.iter().flatten());
+    let of_before = before.snapshot.meanings().iter().flatten().zip(before.terms.routes.iter());
     let of_before: HashMap<u64, &Rc<Term>> = of_before.map(|(meaning, term)| (*meaning, term)).collect();
     let mut left: HashMap<u64, Weak<Term>> = before.terms.gone_routes.iter().cloned().collect();
     let mut met = HashSet::new();
-    let fresh = next.terms.routes.iter_mut().flatten();
+    let fresh = next.terms.routes.iter_mut();
     for (meaning, fresh) in next.snapshot.meanings().iter().flatten().zip(fresh) {
         met.insert(*meaning);
         let back = || left.get(meaning)?.upgrade();

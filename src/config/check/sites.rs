@@ -12,9 +12,12 @@ use crate::config::diagnostics::Diagnostic;
 use crate::config::source::Mark;
 use crate::config::value::{Entry, Node, Table, Value};
 use crate::config::{
-    Action, Defaults, ErrorPages, Filters, HeaderRules, HostPattern, Matchers, PathPattern, PlainMode, Route, Site,
-    SiteTls, Upstream,
+    Action, Defaults, ErrorPages, Filters, HeaderRules, HostPattern, Matchers, Origin, PathPattern, PlainMode, Route,
+    RouteSettings, Site, SiteTls, Upstream,
 };
+
+/// Settings of routes that are looked at for the same.
+const LAST: usize = 8;
 
 /// What the routes of a site take from it.
 struct Owner {
@@ -65,7 +68,7 @@ impl Checker<'_> {
         }
         let mut limits = defaults.limits;
         // A head is read before its route is known: as far as the most generous one lets it, and each looks again.
-        let targets = out.iter().flat_map(|site: &Site| &site.routes).map(|route| route.limits.uri_bytes);
+        let targets = out.iter().flat_map(|site: &Site| &site.routes).map(|route| route.settings.limits.uri_bytes);
         limits.uri_bytes = targets.fold(limits.uri_bytes, usize::max);
         (Defaults { timeouts: defaults.timeouts, limits }, out, upstreams.into_list())
     }
@@ -92,7 +95,7 @@ impl Checker<'_> {
             let filters = inherited.clone();
             let error_pages = filters.error_pages.clone();
             let owner = Owner { settings: defaults.clone(), rules, filters, action: Found::None };
-            let route = own_route(&owner, Action::Forward(index), self.origin(node.at));
+            let route = self.own_route(&owner, Action::Forward(index), self.origin(node.at));
             return Some(Site {
                 host: host?,
                 aliases: Vec::new(),
@@ -140,7 +143,7 @@ impl Checker<'_> {
         let owner = Owner { settings, rules, filters, action };
         let mut routes = self.routes(table, &owner, upstreams);
         match owner.action {
-            Found::Action(ref action, at) => routes.push(own_route(&owner, action.clone(), self.origin(at))),
+            Found::Action(ref action, at) => routes.push(self.own_route(&owner, action.clone(), self.origin(at))),
             Found::None if !table.has("routes") => {
                 let diagnostic = Diagnostic::error("no-action", "the site does nothing")
                     .label("no action and no routes")
@@ -242,7 +245,7 @@ impl Checker<'_> {
             }
             _ => None,
         };
-        let (request_headers, response_headers) = owner.rules.clone();
+        let settings = self.shared(settings, owner);
         Some(Route {
             path: path?,
             matchers,
@@ -250,40 +253,42 @@ impl Checker<'_> {
             rewrite,
             filters,
             action: action?,
-            request_headers,
-            response_headers,
-            timeouts: settings.timeouts,
-            limits: settings.limits,
-            forwarding: settings.forwarding,
-            upgrade: settings.upgrade,
-            buffer_request: settings.buffer_request,
+            settings,
             origin: self.origin(place(node, table)),
         })
+    }
+
+    /// The route of a site's own action.
+    fn own_route(&mut self, owner: &Owner, action: Action, origin: Origin) -> Route {
+        Route {
+            path: PathPattern::Any,
+            matchers: Matchers::default(),
+            strip_prefix: None,
+            rewrite: None,
+            filters: owner.filters.clone(),
+            action,
+            settings: self.shared(owner.settings.clone(), owner),
+            origin,
+        }
+    }
+
+    /// The settings of a route, shared with one of the last ones that has the same.
+    fn shared(&mut self, settings: Settings, owner: &Owner) -> Arc<RouteSettings> {
+        let Settings { http: _, timeouts, limits, forwarding, upgrade, buffer_request } = settings;
+        let (request_headers, response_headers) = owner.rules.clone();
+        let settings =
+            RouteSettings { request_headers, response_headers, timeouts, limits, forwarding, upgrade, buffer_request };
+        if let Some(same) = self.settings.iter().find(|other| ***other == settings) {
+            return same.clone();
+        }
+        let settings = Arc::new(settings);
+        self.settings.truncate(LAST - 1);
+        self.settings.insert(0, settings.clone());
+        settings
     }
 }
 
 /// Where a route stands: at its path, where there is one.
 fn place(node: &Node, table: &Table) -> Mark {
     table.get("path").or_else(|| table.get("path_regex")).map_or(node.at, |path| path.at)
-}
-
-/// The route of a site's own action.
-fn own_route(owner: &Owner, action: Action, origin: crate::config::Origin) -> Route {
-    let (request_headers, response_headers) = owner.rules.clone();
-    Route {
-        path: PathPattern::Any,
-        matchers: Matchers::default(),
-        strip_prefix: None,
-        rewrite: None,
-        filters: owner.filters.clone(),
-        action,
-        request_headers,
-        response_headers,
-        timeouts: owner.settings.timeouts,
-        limits: owner.settings.limits,
-        forwarding: owner.settings.forwarding.clone(),
-        upgrade: owner.settings.upgrade.clone(),
-        buffer_request: owner.settings.buffer_request,
-        origin,
-    }
 }

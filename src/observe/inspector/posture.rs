@@ -144,7 +144,7 @@ fn of_route(host: &str, route: &Route, found: &mut Vec<Finding>) {
     let place = Some(&route.origin);
     let about = format!("{host} {}", route.path);
     let everybody = |net: &IpNet| net.prefix_len() == 0;
-    if route.forwarding.trusted_proxies.iter().any(everybody) {
+    if route.settings.forwarding.trusted_proxies.iter().any(everybody) {
         add(
             found,
             Weight::Risk,
@@ -180,7 +180,7 @@ fn of_route(host: &str, route: &Route, found: &mut Vec<Finding>) {
             ],
         );
     }
-    if route.limits.body.is_none() {
+    if route.settings.limits.body.is_none() {
         add(found, Weight::Care, &about, place, ["Request bodies have no limit.", "请求正文没有大小限制。"]);
     }
 }
