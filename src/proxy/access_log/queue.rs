@@ -1,5 +1,6 @@
 //! From the workers to the output: each worker adds to memory of its own, and the writing thread takes it when it has
-//! time, and asks for what workers keep. When the output is slower than the traffic, or full, lines are lost and counted: requests do not wait for a log.
+//! time, and asks for what workers keep. When the output is slower than the traffic, or full, lines are lost and counted:
+//! requests do not wait for a log.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
