@@ -54,7 +54,7 @@ pub(super) fn add(sender: &Arc<Sender>, worker: usize, write: impl FnOnce(&mut V
         }
         write(&mut gathered.lines);
         gathered.count += 1;
-        sender.count(worker);
+        sender.count(worker, gathered.lines.len());
         let first = gathered.to.is_none();
         if first {
             gathered.to = Some((sender.clone(), worker));
@@ -118,6 +118,7 @@ mod tests {
                 add(&sender, 0, |out| out.extend_from_slice(line.as_bytes()));
                 written += &line;
                 kept = GATHERED.with_borrow(|gathered| gathered.count);
+                assert!(kept == 0 || sender.stats().waiting >= line.len() as u64);
             }
             bell.recv_timeout(PATIENCE).unwrap();
             GATHERED.with_borrow_mut(Gathered::hand_over);

@@ -46,6 +46,8 @@ struct Shard {
     waiting: Mutex<Vec<u8>>,
     /// The worker has lines that it hands over when this wakes it.
     keeper: Mutex<Option<Waker>>,
+    /// Bytes the worker keeps. It sets this to nothing after it has handed them over, so that none is missing in a sum.
+    kept: AtomicU64,
     taken: Count,
     lost: Count,
 }
@@ -116,25 +118,28 @@ impl Queue {
 }
 
 impl Sender {
-    /// Counts a line of a worker, which may keep it for now. Here and below only that worker may use its number.
-    pub fn count(&self, worker: usize) {
+    /// Counts a line of a worker, which keeps so many bytes for now. Here and below only that worker may use its number.
+    pub fn count(&self, worker: usize, kept: usize) {
         if let Some(shard) = self.queue.shards.get(worker) {
+            shard.kept.store(kept as u64, Ordering::Relaxed);
             shard.taken.add(1);
         }
     }
 
-    /// Adds lines of a worker, so many, each with its line end.
+    /// Adds lines of a worker, so many, each with its line end: all that it kept.
     pub fn push(&self, worker: usize, lines: &[u8], count: u64) {
         let Some(shard) = self.queue.shards.get(worker) else { return };
         let mut waiting = locked(&shard.waiting);
         let before = waiting.len();
-        if before + lines.len() > MOST {
+        let fits = before + lines.len() <= MOST;
+        if fits {
+            waiting.extend_from_slice(lines);
+        } else {
             shard.lost.add(count);
-            return;
         }
-        waiting.extend_from_slice(lines);
         drop(waiting);
-        if before == 0 {
+        shard.kept.store(0, Ordering::Release);
+        if fits && before == 0 {
             self.queue.wake();
         }
     }
@@ -153,12 +158,11 @@ impl Sender {
 
     pub fn stats(&self) -> Stats {
         let queue = &self.queue;
-        let waits = |shard: &Shard| locked(&shard.waiting).len() as u64;
-        Stats {
-            lines: queue.shards.iter().map(|shard| shard.taken.get()).sum(),
-            lost: queue.lost(),
-            waiting: queue.shards.iter().map(waits).sum::<u64>() + queue.writing.load(Ordering::Relaxed),
-        }
+        let lines = queue.shards.iter().map(|shard| shard.taken.get()).sum();
+        // In the order in which they move on: a line may be counted twice, and never not at all.
+        let waits = |shard: &Shard| shard.kept.load(Ordering::Acquire) + locked(&shard.waiting).len() as u64;
+        let waiting = queue.shards.iter().map(waits).sum::<u64>() + queue.writing.load(Ordering::Acquire);
+        Stats { lines, waiting, lost: queue.lost() }
     }
 }
 
@@ -193,14 +197,14 @@ fn run(queue: &Queue, mut output: Output) {
         // Read before the lines are taken: what was queued before the order is written before it is followed.
         let orders = queue.orders.swap(0, Ordering::AcqRel);
         for (shard, batch) in queue.shards.iter().zip(&mut batches) {
-            std::mem::swap(&mut *locked(&shard.waiting), batch);
+            let mut waiting = locked(&shard.waiting);
+            queue.writing.fetch_add(waiting.len() as u64, Ordering::Relaxed);
+            std::mem::swap(&mut *waiting, batch);
         }
         // A worker that hands over by itself does it again soon, and is not asked for the rest.
         let asked = queue.shards.iter().zip(&batches).filter(|(_, batch)| batch.is_empty() || orders & REOPEN != 0);
         let keepers = asked.filter_map(|(shard, _)| locked(&shard.keeper).take());
         let kept = keepers.map(Waker::wake).count();
-        let waiting: usize = batches.iter().map(Vec::len).sum();
-        queue.writing.store(waiting as u64, Ordering::Relaxed);
         for batch in &mut batches {
             let lost = output.write(batch);
             queue.unwritten.fetch_add(lost, Ordering::Relaxed);
@@ -208,7 +212,7 @@ fn run(queue: &Queue, mut output: Output) {
             // A burst does not keep its memory.
             batch.shrink_to(MOST / 8);
         }
-        queue.writing.store(0, Ordering::Relaxed);
+        let written = queue.writing.swap(0, Ordering::Release);
         output.say(queue.lost());
         if reopens {
             output.reopen();
@@ -217,7 +221,7 @@ fn run(queue: &Queue, mut output: Output) {
             return;
         }
         reopens = orders & REOPEN != 0;
-        if waiting == 0 && orders == 0 && kept == 0 {
+        if written == 0 && orders == 0 && kept == 0 {
             queue.rests.store(true, Ordering::Relaxed);
             if queue.has_all() {
                 std::thread::park();
@@ -256,7 +260,7 @@ mod tests {
         let (sender, writer) = Queue::start(Box::new(Still(held)), None, 1).unwrap();
         let line = [b'x'; 1 << 10];
         for _ in 0..10_000 {
-            sender.count(0);
+            sender.count(0, 0);
             sender.push(0, &line, 1);
         }
         let stats = sender.stats();
