@@ -9,6 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::error::SendError;
 
@@ -27,6 +28,9 @@ use crate::tls::{Acceptor, HandshakeError, TlsFacts};
 
 /// How long accepting rests when there are no descriptors or no room.
 const REST: Duration = Duration::from_millis(20);
+/// How long a connection whose handshake failed is read for its client to have the alert, and how many bytes.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: u64 = 64 << 10;
 
 /// An accepted connection on its way to another worker.
 pub(super) struct Handed {
@@ -218,36 +222,43 @@ async fn handshake(
             }
         },
     };
-    match &accepted {
-        Ok((_, facts)) => count(shared, |counters| counters.handshake(facts.version, facts.group, facts.resumed)),
-        Err(error) => {
-            if let Some(failure) = error.counted_as() {
-                count(shared, |counters| counters.handshake_failed(failure));
-            }
-        }
-    }
-    match accepted {
+    let (error, mut io) = match accepted {
         Ok((mut tls, facts)) => {
+            count(shared, |counters| counters.handshake(facts.version, facts.group, facts.resumed));
             tls.get_mut().0.hold_nothing();
-            Some((Io::Tls(Box::new(tls.into())), Some(facts)))
+            return Some((Io::Tls(Box::new(tls.into())), Some(facts)));
         }
-        Err(HandshakeError::NotTls { mut io, read }) => {
+        Err(failed) => failed,
+    };
+    if let Some(failure) = error.counted_as() {
+        count(shared, |counters| counters.handshake_failed(failure));
+    }
+    let has_last_word = error.has_last_word();
+    match error {
+        HandshakeError::NotTls { read } => {
             io.hold_nothing();
             let mut wire = Wire::new(Io::Tcp(io));
             wire.input = BytesMut::from(&read[..]);
             if let Some(wrong_door) = &door.wrong_door {
                 Box::pin(wrong_door::serve(wire, peer, ends.destination, door.index, wrong_door)).await;
             }
-            None
+            return None;
         }
-        Err(HandshakeError::Closed) => None,
-        Err(error @ HandshakeError::Challenge(_)) => {
-            tracing::debug!("{peer}: {error}");
-            None
-        }
-        Err(error) => {
-            tracing::info!("{peer}: TLS handshake on {}: {error}", door.local);
-            None
-        }
+        HandshakeError::Closed => {}
+        HandshakeError::Challenge(_) => tracing::debug!("{peer}: {error}"),
+        error => tracing::info!("{peer}: TLS handshake on {}: {error}", door.local),
     }
+    if has_last_word {
+        // Over after a second at most, however it ends.
+        let _ = tokio::time::timeout(LINGER, part(io)).await;
+    }
+    None
+}
+
+/// Ends the stream and reads what the client has sent with its handshake, such as a first request: a socket closed over
+/// unread bytes is reset, and the alert lost on its way.
+async fn part(mut io: Socket) -> io::Result<()> {
+    io.shutdown().await?;
+    let mut unread = io.take(LINGER_BYTES);
+    tokio::io::copy(&mut unread, &mut tokio::io::sink()).await.map(drop)
 }

@@ -103,22 +103,21 @@ impl Acceptor {
     /// caller's: dropping the future closes the connection.
     ///
     /// # Errors
-    /// A [`HandshakeError`]; the alert that belongs to it has been sent. Bytes that are not TLS are handed back with the
-    /// connection, nothing sent, for an answer in clear.
-    pub async fn accept<IO>(&self, mut io: IO) -> Result<(TlsStream<IO>, TlsFacts), HandshakeError<IO>>
+    /// A [`HandshakeError`] and the connection, on which the alert that belongs to it has been sent. Bytes that are not TLS
+    /// are in the error, nothing sent, for an answer in clear.
+    pub async fn accept<IO>(&self, mut io: IO) -> Result<(TlsStream<IO>, TlsFacts), (HandshakeError, IO)>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let accepted = match read_hello(&mut io).await {
             Ok(accepted) => accepted,
-            Err(Hello::NotTls(read)) => return Err(HandshakeError::NotTls { io, read }),
+            Err(Hello::NotTls(read)) => return Err((HandshakeError::NotTls { read }, io)),
             Err(Hello::Broken(error, alert)) => {
                 // The connection is over; whether the alert arrives changes nothing.
                 let _ = io.write_all(&alert).await;
-                let _ = io.shutdown().await;
-                return Err(HandshakeError::of_tls(error));
+                return Err((HandshakeError::of_tls(error), io));
             }
-            Err(Hello::Io(error)) => return Err(HandshakeError::of_io(error)),
+            Err(Hello::Io(error)) => return Err((HandshakeError::of_io(error), io)),
         };
         let hello = accepted.client_hello();
         if let Some(config) = self.challenge(&hello) {
@@ -136,8 +135,7 @@ impl Acceptor {
                 None => (MISSING_EXTENSION, HandshakeError::NoServerName),
             };
             let _ = io.write_all(&fatal(alert)).await;
-            let _ = io.shutdown().await;
-            return Err(error);
+            return Err((error, io));
         }
         let policy = match self.certs.policies.find(hello.server_name()) {
             Asks::Policy(policy) => Some(policy),
@@ -149,22 +147,24 @@ impl Acceptor {
         let config = if chacha { &parameters.client_order } else { &parameters.our_order };
         let finish = StartHandshake::from_parts(accepted, io)
             .into_stream_with(config.clone(), |connection| connection.set_buffer_limit(Some(SEND_BUFFER)));
-        let stream = finish.await.map_err(HandshakeError::of_io)?;
+        let stream = finish.into_fallible().await.map_err(|(error, io)| (HandshakeError::of_io(error), io))?;
         let mut facts = facts(stream.get_ref().1);
-        if let Some(policy) = policy {
-            self.meet(policy, stream.get_ref().1, &mut facts)?;
+        if let Some(policy) = policy
+            && let Err(error) = self.meet(policy, stream.get_ref().1, &mut facts)
+        {
+            return Err((error, stream.into_inner().0));
         }
         Ok((stream, facts))
     }
 
     /// Notes what was asked of the client and what it proved. A session that is resumed shows the certificate of the first
     /// one, which may have run out since.
-    fn meet<IO>(
+    fn meet(
         &self,
         policy: usize,
         connection: &rustls::ServerConnection,
         facts: &mut TlsFacts,
-    ) -> Result<(), HandshakeError<IO>> {
+    ) -> Result<(), HandshakeError> {
         facts.policy = self.certs.policies.all.get(policy).map(|policy| policy.id);
         let Some(client) = connection.peer_certificates().and_then(ClientCert::of) else { return Ok(()) };
         if facts.resumed && client.expires < unix_now() {
@@ -185,18 +185,18 @@ impl Acceptor {
 }
 
 /// Finishes the handshake of an ACME server that checks a name; nothing is said on such a connection.
-async fn show_challenge<IO>(accepted: Accepted, io: IO, config: Arc<ServerConfig>) -> HandshakeError<IO>
+async fn show_challenge<IO>(accepted: Accepted, io: IO, config: Arc<ServerConfig>) -> (HandshakeError, IO)
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
     let name = accepted.client_hello().server_name().unwrap_or_default().into();
-    match StartHandshake::from_parts(accepted, io).into_stream(config).await {
+    match StartHandshake::from_parts(accepted, io).into_stream(config).into_fallible().await {
         Ok(mut stream) => {
             // The other side has seen what it wanted.
             let _ = stream.shutdown().await;
-            HandshakeError::Challenge(name)
+            (HandshakeError::Challenge(name), stream.into_inner().0)
         }
-        Err(error) => HandshakeError::of_io(error),
+        Err((error, io)) => (HandshakeError::of_io(error), io),
     }
 }
 

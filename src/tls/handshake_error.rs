@@ -9,7 +9,7 @@ use rustls::{AlertDescription, CertificateError};
 use crate::metrics::HandshakeFailure;
 
 /// How a handshake ended without a connection.
-pub enum HandshakeError<IO> {
+pub enum HandshakeError {
     /// Nobody serves this server name; `unrecognized_name` was sent.
     UnknownHost(Box<str>),
     /// The certificate of this host is still to come; `internal_error` was sent. The state is what is being done about it.
@@ -22,8 +22,8 @@ pub enum HandshakeError<IO> {
     NoServerName,
     /// The client broke off with an alert.
     ClientAlert(AlertDescription),
-    /// The first byte is not TLS: the connection and what was read of it, for an answer in clear.
-    NotTls { io: IO, read: Vec<u8> },
+    /// The first byte is not TLS: what was read, for an answer in clear.
+    NotTls { read: Vec<u8> },
     /// The client went away.
     Closed,
     /// The client offers nothing we can agree on, or breaks the protocol; an alert was sent.
@@ -32,7 +32,7 @@ pub enum HandshakeError<IO> {
     Io(io::Error),
 }
 
-impl<IO> HandshakeError<IO> {
+impl HandshakeError {
     pub(super) fn of_tls(error: rustls::Error) -> Self {
         match error {
             rustls::Error::AlertReceived(alert) => HandshakeError::ClientAlert(alert),
@@ -51,9 +51,12 @@ impl<IO> HandshakeError<IO> {
             None => HandshakeError::Io(error),
         }
     }
-}
 
-impl<IO> HandshakeError<IO> {
+    /// Whether an alert, or the answer to a challenge, was the last word: the other side may still be about to read it.
+    pub fn has_last_word(&self) -> bool {
+        !matches!(self, HandshakeError::ClientAlert(_) | HandshakeError::Closed | HandshakeError::Io(_))
+    }
+
     /// What the failure is counted as; `None`: it is none.
     pub fn counted_as(&self) -> Option<HandshakeFailure> {
         Some(match self {
@@ -71,7 +74,7 @@ impl<IO> HandshakeError<IO> {
     }
 }
 
-impl<IO> fmt::Display for HandshakeError<IO> {
+impl fmt::Display for HandshakeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             HandshakeError::UnknownHost(name) => {
@@ -88,7 +91,7 @@ impl<IO> fmt::Display for HandshakeError<IO> {
                 f.write_str("the client named no server (SNI), and no certificate serves that")
             }
             HandshakeError::ClientAlert(alert) => write!(f, "{} (alert {})", meaning(*alert), alert_name(*alert)),
-            HandshakeError::NotTls { read, .. } => {
+            HandshakeError::NotTls { read } => {
                 let first = read.first().copied().unwrap_or_default();
                 let http = first.is_ascii_uppercase();
                 let what = if http { "plain HTTP on the TLS port" } else { "not TLS" };
@@ -110,13 +113,13 @@ impl<IO> fmt::Display for HandshakeError<IO> {
     }
 }
 
-impl<IO> fmt::Debug for HandshakeError<IO> {
+impl fmt::Debug for HandshakeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "HandshakeError({self})")
     }
 }
 
-impl<IO> std::error::Error for HandshakeError<IO> {}
+impl std::error::Error for HandshakeError {}
 
 /// Why a client's certificate was not accepted.
 fn refusal(error: &CertificateError) -> String {
@@ -175,7 +178,7 @@ fn snake_case(name: &str) -> String {
 mod tests {
     use super::*;
 
-    type Error = HandshakeError<()>;
+    type Error = HandshakeError;
 
     #[test]
     fn each_error_is_one_clear_line() {
@@ -199,8 +202,8 @@ mod tests {
                 "the client does not accept this certificate (alert certificate_unknown)",
             ),
             (Error::ClientAlert(AlertDescription::Unknown(99)), "the client refused the handshake (alert 99)"),
-            (Error::NotTls { io: (), read: b"GET /".to_vec() }, "plain HTTP on the TLS port (first byte 0x47)"),
-            (Error::NotTls { io: (), read: vec![0x80, 1] }, "not TLS (first byte 0x80)"),
+            (Error::NotTls { read: b"GET /".to_vec() }, "plain HTTP on the TLS port (first byte 0x47)"),
+            (Error::NotTls { read: vec![0x80, 1] }, "not TLS (first byte 0x80)"),
             (
                 Error::of_io(io::ErrorKind::ConnectionReset.into()),
                 "the client closed the connection during the handshake",

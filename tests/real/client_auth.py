@@ -153,6 +153,25 @@ class ClientAuth(Case):
         self.logged("the client's certificate is not accepted: it is not for clients (extended key usage)")
         self.logged("the client's certificate is not accepted: it is revoked (client_auth.crl)")
 
+    def test_the_alert_arrives_where_the_request_was_sent_along(self):
+        """With TLS 1.3 a client may send before it hears whether it is let in: nothing of it may reset the connection."""
+        coming, going = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = self.context().wrap_bio(coming, going, server_hostname=MUST)
+        with socket.create_connection(("127.0.0.1", self.proxy.https), 10) as tcp:
+            while True:
+                try:
+                    tls.do_handshake()
+                    break
+                except ssl.SSLWantReadError:
+                    tcp.sendall(going.read())
+                    coming.write(tcp.recv(65536))
+            tls.write(f"POST / HTTP/1.1\r\nHost: {MUST}\r\nContent-Length: 50000\r\n\r\n".encode() + bytes(50_000))
+            tcp.sendall(going.read())
+            while data := tcp.recv(65536):
+                coming.write(data)
+        with self.assertRaisesRegex(ssl.SSLError, "certificate required"):
+            tls.read()
+
     def test_a_requested_certificate_may_be_missing_but_not_wrong(self):
         fields = dict(self.saw(Door(self, ASKED)))
         self.assertNotIn("client-cert", fields)
