@@ -113,7 +113,7 @@ fn route(criterion: &mut Criterion) {
     for number in 0..20 {
         text += &format!("[[sites.\"paths.example.test\".routes]]\npath = \"/api/v{number}/*\"\nproxy = 3001\n");
     }
-    let router = Router::new(&config(&text).sites);
+    let router = Router::bare(&config(&text).sites);
     let mut group = criterion.benchmark_group("route, 10,000 hosts");
     let cases: &[(&str, &[u8], &[u8])] = &[
         ("exact", b"site-7777.example.test", b"/assets/app.js"),

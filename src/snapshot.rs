@@ -3,6 +3,7 @@
 //! A [`Snapshot`] is built once, whole, and shared by all workers; each makes its own [`View`] of it with the state that
 //! belongs to one worker (servers, pools).
 
+mod brief;
 mod terms;
 
 use std::collections::HashMap;
@@ -10,9 +11,10 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
+pub use self::brief::Brief;
 pub use self::terms::Terms;
 use crate::config::diagnostics::{Diagnostic, Severity};
-use crate::config::{ClientAuthMode, Config, HostPattern, PlainMode, Site, SiteTls, Upstream};
+use crate::config::{ClientAuthMode, Config, HostPattern, PlainMode, RouteSettings, Site, SiteTls, Upstream};
 use crate::filter::ca_download::CaDownload;
 use crate::filter::door::HttpsDoor;
 use crate::filter::error_pages::{Fallback, Pages};
@@ -325,7 +327,9 @@ fn chains(config: &Config, dev: &[bool]) -> (Chains, Fallback, Vec<Diagnostic>) 
 #[derive(Debug)]
 pub struct View {
     pub snapshot: Arc<Snapshot>,
-    pub router: Router,
+    pub router: Router<Brief>,
+    /// What routes have: few of many, since those with the same share it.
+    pub settings: Vec<Arc<RouteSettings>>,
     /// In the order of the config's upstreams.
     pub clusters: Vec<Cluster>,
     /// How long what began on a route may go on.
@@ -334,7 +338,8 @@ pub struct View {
 
 impl View {
     pub fn new(snapshot: Arc<Snapshot>) -> View {
-        let router = Router::new(&snapshot.config.sites);
+        let (briefs, settings) = brief::all(&snapshot);
+        let router = Router::new(&snapshot.config.sites, briefs);
         let upstreams = snapshot.config.upstreams.iter().zip(&snapshot.upstream_tls).zip(&snapshot.shared);
         let clusters = upstreams
             .zip(&snapshot.gates)
@@ -344,7 +349,7 @@ impl View {
                     .with_seal(snapshot.seal.clone())
             })
             .collect();
-        View { terms: Terms::new(&snapshot), snapshot, router, clusters }
+        View { terms: Terms::new(&snapshot), snapshot, router, settings, clusters }
     }
 
     /// The view of the next generation. Servers that are the same in both keep their pools, and what is known of their

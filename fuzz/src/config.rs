@@ -19,7 +19,7 @@ pub fn check(data: &[u8]) {
                 }
             }
             assert!(config.upstreams.iter().all(|upstream| !upstream.servers.is_empty()));
-            let _ = Router::new(&config.sites);
+            let _ = Router::bare(&config.sites);
             let _ = loaded.warnings.iter().for_each(|warning| assert!(warning.origin.is_some(), "{warning:?}"));
         }
         Err(problems) => {

@@ -24,11 +24,11 @@ routes = [
 const ROUTES: &[(&[u8], bool)] =
     &[(b"/api", true), (b"/api/admin", true), (b"/x", false), (b"/%2F", true), (b"/", false)];
 
-fn router() -> &'static Router {
-    static ROUTER: OnceLock<Router> = OnceLock::new();
+fn router() -> &'static Router<()> {
+    static ROUTER: OnceLock<Router<()>> = OnceLock::new();
     ROUTER.get_or_init(|| {
         let loaded = config::parse("path.toml", CONFIG, Path::new("")).unwrap_or_else(|problems| panic!("{problems}"));
-        Router::new(&loaded.config.sites)
+        Router::bare(&loaded.config.sites)
     })
 }
 
@@ -55,7 +55,7 @@ pub fn check(data: &[u8]) {
     let from = From::Address([203, 0, 113, 9].into());
     let asked = Asked { host: b"a", path: &path, target: &path, method: "GET", fields: &fields, from };
     match router().find(&asked) {
-        Ok(found) => assert!(found.route == by_normal && by_normal == by_sent, "{found:?}"),
+        Ok((found, ())) => assert!(found.route == by_normal && by_normal == by_sent, "{found:?}"),
         Err(why) => assert!(why == Why::RouteAmbiguousPath && by_normal != by_sent, "{why:?}"),
     }
 }

@@ -11,7 +11,7 @@ use crate::tls::is_local;
 pub fn lint(config: &Config) -> Vec<Diagnostic> {
     let plain = config.listeners.iter().any(|listener| !listener.tls);
     let tls = config.listeners.iter().any(|listener| listener.tls);
-    let router = Router::new(&config.sites);
+    let router = Router::bare(&config.sites);
     let mut out = Vec::new();
     for (index, site) in config.sites.iter().enumerate() {
         out.extend(unreachable(site, plain, tls));
@@ -55,7 +55,7 @@ fn in_clear(site: &Site, both: bool) -> Option<Diagnostic> {
 }
 
 /// A redirect to a path of the site that is redirected by the same route.
-fn circle(index: usize, site: &Site, route: &Route, router: &Router) -> Option<Diagnostic> {
+fn circle(index: usize, site: &Site, route: &Route, router: &Router<()>) -> Option<Diagnostic> {
     let Action::Redirect(Redirect { to, .. }) = &route.action else { return None };
     let HostPattern::Exact(host) = &site.host else { return None };
     let path = match to.strip_prefix("https://{host}").or_else(|| to.strip_prefix(&format!("https://{host}"))) {
@@ -78,7 +78,7 @@ fn circle(index: usize, site: &Site, route: &Route, router: &Router) -> Option<D
         fields: &Fields::default(),
         from: From::Address(Ipv4Addr::LOCALHOST.into()),
     };
-    let found = router.find(&asked).ok()?;
+    let (found, ()) = router.find(&asked).ok()?;
     let same = found.site == index && site.routes.get(found.route).is_some_and(|there| std::ptr::eq(there, route));
     same.then(|| {
         Diagnostic::warning("redirect-circle", format!("the redirect of \"{}\" leads back to itself", route.path))

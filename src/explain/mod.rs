@@ -160,7 +160,7 @@ impl Explanation {
         self.site = Some(Place { name: site.host.to_string(), origin: site.origin.clone() });
         self.alias = alias;
         let asked = Asked::of(head, conn);
-        let met = view.router.find(&asked);
+        let met = view.router.find(&asked).map(|(met, _)| met);
         self.found = met.ok().map(|found| (found.site, found.route));
         let found = met.ok().and_then(|found| site.routes.get(found.route));
         self.route = found.map(|route| Place { name: route.path.to_string(), origin: route.origin.clone() });

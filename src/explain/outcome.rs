@@ -4,7 +4,7 @@ use super::steps::{self, Watcher};
 use super::{Answer, Explanation, Place};
 use crate::config::Action;
 use crate::error::Why;
-use crate::filter::{Chain, Notes, Step, Verdict, challenge, target};
+use crate::filter::{Chain, Notes, Step, Verdict, challenge};
 use crate::http::{ConnInfo, Response};
 use crate::message::{Fields, RequestHead};
 use crate::proxy::{self, Early, Entry, Outcome, forward};
@@ -67,7 +67,7 @@ impl Way<'_> {
                 Verdict::Refuse(why, fields) => return Ok(self.refused(entry, why, &fields)),
             }
         }
-        let outcome = proxy::act(self.view, entry, self.conn, &mut self.head, &self.watcher);
+        let outcome = proxy::act(entry, self.conn, &mut self.head, &self.watcher);
         let Outcome::Own(mut response) = (match outcome? {
             Outcome::Forward(_, cluster) => return self.forward(entry, cluster, steps),
             own @ Outcome::Own(_) => own,
@@ -75,19 +75,19 @@ impl Way<'_> {
             return Err(Why::RouteNoRoute);
         };
         proxy::finish(entry, self.conn, &self.head, &mut response, &self.watcher);
-        let by = if matches!(entry.route.action, Action::Redirect(_)) { "redirect" } else { "respond" };
+        let by = if matches!(entry.route()?.action, Action::Redirect(_)) { "redirect" } else { "respond" };
         Ok(self.own(by, entry, response))
     }
 
     fn forward(&mut self, entry: &Entry<'_>, cluster: &Cluster, steps: &mut Vec<Step>) -> Result<Answer, Why> {
-        let route = entry.route;
+        let route = entry.route()?;
         steps::rules(route, &self.head, steps);
-        forward::prepare(route, &mut self.head)?;
+        forward::prepare(route.settings.limits.body, &mut self.head)?;
         if route.settings.buffer_request {
             let what = "reads the whole body first, and states its length".to_owned();
             steps.push(Step { by: "buffer_request", what });
         }
-        let target = target::of(route, &self.head)?;
+        let target = entry.target(&self.head)?;
         steps.extend(steps::target(route, &self.head, &target));
         let outgoing = Outgoing { head: &self.head, target: &target, host: &cluster.host_header };
         let bytes = match cluster.endpoints.first() {

@@ -1,6 +1,6 @@
 //! The plain door: what port 80 does for a site (`http = ...`).
 
-use crate::config::{PlainMode, Site, SiteTls};
+use crate::config::PlainMode;
 use crate::error::Why;
 use crate::http::{ConnInfo, Response, respond};
 use crate::message::{Fields, Known, RequestHead};
@@ -16,6 +16,16 @@ pub enum Door {
     Refused(Why),
 }
 
+/// What a site has to say about the doors.
+#[derive(Debug, Clone, Copy)]
+pub struct Doors {
+    pub plain: PlainMode,
+    /// The site is there on the TLS door.
+    pub tls: bool,
+    /// Its certificate is from the development CA.
+    pub dev: bool,
+}
+
 /// The TLS door, as redirects name it.
 #[derive(Debug, Clone, Copy)]
 pub struct HttpsDoor {
@@ -24,38 +34,36 @@ pub struct HttpsDoor {
 }
 
 /// Decides by the door the request came through and, on the plain one, by the site's mode. `https`: the client's own
-/// connection was https, though it may have ended at a trusted proxy in front. `dev`: the site's certificate is from the
-/// development CA. Nobody is sent to a TLS door that would refuse them: where `certs` has files for the host that cannot be
-/// used, there is no redirect.
+/// connection was https, though it may have ended at a trusted proxy in front. Nobody is sent to a TLS door that would
+/// refuse them: where `certs` has files for the host that cannot be used, there is no redirect.
 pub fn decide(
     door: Option<HttpsDoor>,
     certs: Option<&CertStore>,
-    site: &Site,
-    dev: bool,
+    site: Doors,
     conn: &ConnInfo,
     head: &RequestHead,
     https: bool,
 ) -> Door {
     if conn.tls.is_some() {
-        return if site.tls == SiteTls::Off { Door::Refused(Why::RouteNoHost) } else { Door::Open };
+        return if site.tls { Door::Open } else { Door::Refused(Why::RouteNoHost) };
     }
-    if site.http == PlainMode::Off {
+    if site.plain == PlainMode::Off {
         return Door::Refused(Why::RouteNoHost);
     }
-    let Some(door) = door.filter(|_| !https && site.tls != SiteTls::Off && !head.authority().is_empty()) else {
+    let Some(door) = door.filter(|_| !https && site.tls && !head.authority().is_empty()) else {
         return Door::Open;
     };
     let is_refused = || {
         let host = std::str::from_utf8(head.host()).ok();
         certs.zip(host).is_some_and(|(certs, host)| certs.unusable(host).is_some())
     };
-    match site.http {
+    match site.plain {
         PlainMode::Redirect if is_refused() => Door::Refused(Why::TlsUnusableCertificate),
         PlainMode::Upgrade if is_refused() => Door::OpenVaries,
         PlainMode::Serve | PlainMode::Off => Door::Open,
-        PlainMode::Redirect => Door::Answer(to_https(door, head, dev)),
+        PlainMode::Redirect => Door::Answer(to_https(door, head, site.dev)),
         PlainMode::Upgrade if head.fields.get(Known::UpgradeInsecureRequests) == Some(b"1") => {
-            let mut response = to_https(door, head, dev);
+            let mut response = to_https(door, head, site.dev);
             vary(&mut response.fields);
             Door::Answer(response)
         }

@@ -137,6 +137,7 @@ pub(super) async fn run<C: Side>(mut client: C, tunnel: Tunnel, deadline: &Deadl
     let Tunnel { wire: mut server, idle, guard: _guard, standing, .. } = tunnel;
     let (mut up, mut down) = (Direction::default(), Direction::default());
     deadline.set(idle);
+    standing.settle();
     let end = poll_fn(|cx| {
         if standing.over().is_some() {
             return Poll::Ready(Err(Broken::Over));

@@ -3,14 +3,17 @@
 //! [`enter`] finds the route and makes the head one a gateway may send; then the route's filters have their say, which may
 //! take asking somebody; then [`act`] does what the route is for.
 
-use crate::config::{Action, HostPattern, Route, Site};
+use std::borrow::Cow;
+
+use crate::config::{Action, HostPattern, Route, RouteSettings};
 use crate::error::Why;
-use crate::filter::{Chain, door, headers as header_rules, redirect};
+use crate::filter::{Chain, door, headers as header_rules, redirect, target};
 use crate::http::headers::{Client, prepare_request, via};
+use crate::http::term::Standing;
 use crate::http::{ConnInfo, Response, respond};
 use crate::message::{Known, RequestHead, Version};
 use crate::route::{Asked, Found};
-use crate::snapshot::View;
+use crate::snapshot::{Brief, View};
 use crate::upstream::Cluster;
 
 /// Who watches a request being decided: the access log's record, or `explain`.
@@ -25,7 +28,10 @@ pub trait Witness {
 
 /// A request that has found its route.
 pub struct Entry<'v> {
-    pub route: &'v Route,
+    view: &'v View,
+    found: Found,
+    brief: Brief,
+    pub settings: &'v RouteSettings,
     pub client: Client,
     /// The answer depends on `Upgrade-Insecure-Requests`, and says so.
     pub varies: bool,
@@ -33,6 +39,30 @@ pub struct Entry<'v> {
     pub chain: Option<&'v Chain>,
     /// The answer where it is not the route's.
     pub early: Option<(Early, Box<Response>)>,
+}
+
+impl<'v> Entry<'v> {
+    /// The route as the config has it: most requests need no more than its settings.
+    ///
+    /// # Errors
+    /// None: it was found.
+    pub fn route(&self) -> Result<&'v Route, Why> {
+        let site = self.view.snapshot.config.sites.get(self.found.site);
+        site.and_then(|site| site.routes.get(self.found.route)).ok_or(Why::RouteNoRoute)
+    }
+
+    /// What has begun on the route goes on as long as that is there.
+    pub fn begin(&self, standing: &Standing) {
+        standing.on_route(self.view.terms.of_routes(), self.found.place);
+    }
+
+    /// Path and query for the server.
+    ///
+    /// # Errors
+    /// As [`target::of`].
+    pub fn target<'h>(&self, head: &'h RequestHead) -> Result<Cow<'h, [u8]>, Why> {
+        if self.brief.changes_path { target::of(self.route()?, head) } else { Ok(Cow::Borrowed(head.target())) }
+    }
 }
 
 /// Who answers before the route is asked.
@@ -63,41 +93,45 @@ pub fn enter<'v>(
     witness: &mut impl Witness,
 ) -> Result<Entry<'v>, Why> {
     let asked = Asked::of(head, conn);
-    let found = match view.router.find(&asked) {
+    let (found, brief) = match view.router.find(&asked) {
         Ok(found) => found,
         Err(why) => {
             witness.lost(view, &asked, why);
             return Err(why);
         }
     };
-    let site = view.snapshot.config.sites.get(found.site).ok_or(Why::RouteNoHost)?;
-    let route = site.routes.get(found.route).ok_or(Why::RouteNoRoute)?;
+    let settings = view.settings.get(brief.settings()).ok_or(Why::RouteNoRoute)?;
     witness.meet(found);
-    if head.target().len() > route.settings.limits.uri_bytes {
+    if head.target().len() > settings.limits.uri_bytes {
         return Err(Why::LimitUriBytes);
     }
     check_certificate(view, conn, head, found.site)?;
     check_loop(head)?;
 
-    let client = prepare_request(head, conn, &route.settings.forwarding);
+    let client = prepare_request(head, conn, &settings.forwarding);
     witness.client(&client, head);
-    let dev = view.snapshot.dev.get(found.site).copied().unwrap_or(false);
     let certs = view.snapshot.certs.as_deref();
-    let (varies, answer) = match door::decide(view.snapshot.https, certs, site, dev, conn, head, client.https) {
+    let (varies, answer) = match door::decide(view.snapshot.https, certs, brief.doors, conn, head, client.https) {
         door::Door::Open => (false, None),
         door::Door::OpenVaries => (true, None),
         door::Door::Answer(response) => (false, Some(response)),
         door::Door::Refused(why) => return Err(why),
     };
+    let mut entry = Entry { view, found, brief, settings, client, varies, chain: None, early: None };
     if let Some(response) = answer {
-        return Ok(Entry { route, client, varies, chain: None, early: Some((Early::Door, response)) });
+        entry.early = Some((Early::Door, response));
+        return Ok(entry);
     }
-    if conn.tls.is_none() && view.snapshot.requires_client_cert(found.site) {
+    if conn.tls.is_none() && brief.requires_client_cert {
         return Err(Why::TlsClientCert);
     }
-    let alias = if found.alias { to_own_name(site, &client, head) } else { None };
-    let early = alias.map(|response| (Early::Alias, response));
-    Ok(Entry { route, client, varies, chain: view.snapshot.chain(found.site, found.route), early })
+    if found.alias {
+        entry.early = to_own_name(&entry, head).map(|response| (Early::Alias, response));
+    }
+    if brief.has_chain {
+        entry.chain = view.snapshot.chain(found.site, found.route);
+    }
+    Ok(entry)
 }
 
 /// Does what the route is for, up to the sending.
@@ -105,28 +139,28 @@ pub fn enter<'v>(
 /// # Errors
 /// The cause of the answer that refuses the request.
 pub fn act<'v>(
-    view: &'v View,
     entry: &Entry<'v>,
     conn: &ConnInfo,
     head: &mut RequestHead,
     witness: &impl Witness,
 ) -> Result<Outcome<'v>, Why> {
-    let route = entry.route;
-    Ok(match &route.action {
-        Action::Forward(upstream) => {
-            let cluster = view.clusters.get(*upstream).ok_or(Why::RouteNoRoute)?;
-            apply_request_rules(route, &entry.client, conn, head, witness);
-            restrict_upgrade(route, head)?;
-            Outcome::Forward(*upstream, cluster)
-        }
-        Action::Redirect(rule) => Outcome::Own(redirect::answer(rule, &route.path, head)),
-        Action::Respond(rule) => Outcome::Own(respond::own(rule.status, &rule.content_type, rule.body.clone().into())),
-    })
+    if let Some(upstream) = entry.brief.upstream() {
+        let cluster = entry.view.clusters.get(upstream).ok_or(Why::RouteNoRoute)?;
+        apply_request_rules(entry, conn, head, witness)?;
+        restrict_upgrade(entry.settings, head)?;
+        return Ok(Outcome::Forward(upstream, cluster));
+    }
+    let route = entry.route()?;
+    Ok(Outcome::Own(match &route.action {
+        Action::Forward(_) => return Err(Why::RouteNoRoute),
+        Action::Redirect(rule) => redirect::answer(rule, &route.path, head),
+        Action::Respond(rule) => respond::own(rule.status, &rule.content_type, rule.body.clone().into()),
+    }))
 }
 
 /// What a route does to the answer of [`act`] on its way out.
 pub fn finish(entry: &Entry<'_>, conn: &ConnInfo, head: &RequestHead, response: &mut Response, witness: &impl Witness) {
-    let rules = &entry.route.settings.response_headers;
+    let rules = &entry.settings.response_headers;
     if !rules.is_empty() {
         let facts = header_rules::Facts {
             client: &entry.client,
@@ -174,9 +208,9 @@ fn check_loop(head: &RequestHead) -> Result<(), Why> {
 }
 
 /// A switch to a protocol that the route does not allow is not asked for; the rest of the request is answered.
-fn restrict_upgrade(route: &Route, head: &mut RequestHead) -> Result<(), Why> {
+fn restrict_upgrade(settings: &RouteSettings, head: &mut RequestHead) -> Result<(), Why> {
     let Some(asked) = head.upgrade_token() else { return Ok(()) };
-    if route.settings.upgrade.iter().any(|allowed| asked.eq_ignore_ascii_case(allowed.as_bytes())) {
+    if settings.upgrade.iter().any(|allowed| asked.eq_ignore_ascii_case(allowed.as_bytes())) {
         return Ok(());
     }
     // On HTTP/1.1 the wish is dropped, and the request is like any other. Extended CONNECT (RFC 8441) is nothing without it.
@@ -187,33 +221,37 @@ fn restrict_upgrade(route: &Route, head: &mut RequestHead) -> Result<(), Why> {
     Ok(())
 }
 
-fn to_own_name(site: &Site, client: &Client, head: &RequestHead) -> Option<Box<Response>> {
+fn to_own_name(entry: &Entry<'_>, head: &RequestHead) -> Option<Box<Response>> {
+    let site = entry.view.snapshot.config.sites.get(entry.found.site)?;
     match &site.host {
-        HostPattern::Exact(name) if site.aliases_redirect => Some(redirect::alias(name, client.https, head)),
+        HostPattern::Exact(name) if site.aliases_redirect => Some(redirect::alias(name, entry.client.https, head)),
         _ => None,
     }
 }
 
 fn apply_request_rules(
-    route: &Route,
-    client: &Client,
+    entry: &Entry<'_>,
     conn: &ConnInfo,
     head: &mut RequestHead,
     witness: &impl Witness,
-) {
-    if !route.settings.request_headers.is_empty() {
+) -> Result<(), Why> {
+    let rules = &entry.settings.request_headers;
+    if !rules.is_empty() {
         let (authority, target) = (head.authority().to_vec(), head.target().to_vec());
         let facts = header_rules::Facts {
-            client,
+            client: &entry.client,
             conn,
             method: &head.method,
             authority: &authority,
             target: &target,
             request_id: &|| witness.request_id(),
         };
-        header_rules::apply(&mut head.fields, &route.settings.request_headers, &facts);
+        header_rules::apply(&mut head.fields, rules, &facts);
     }
-    if let Some(prefix) = &route.strip_prefix {
+    if entry.brief.changes_path
+        && let Some(prefix) = &entry.route()?.strip_prefix
+    {
         head.fields.push(b"X-Forwarded-Prefix", prefix.as_bytes());
     }
+    Ok(())
 }

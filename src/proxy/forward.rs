@@ -5,12 +5,12 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::buffer;
+use super::decide::Entry;
 use super::record::Record;
-use crate::config::Route;
+use crate::config::RouteSettings;
 use crate::error::Why;
-use crate::filter::target;
 use crate::http::body::Body;
-use crate::http::headers::{Client, remove_hop_by_hop, via};
+use crate::http::headers::{remove_hop_by_hop, via};
 use crate::http::term::Standing;
 use crate::http::{Request, Response, websocket};
 use crate::message::{Fields, Framing, RequestHead, Version};
@@ -33,24 +33,23 @@ pub(super) async fn forward(
     request: &mut Request,
     record: &mut Record,
 ) -> Result<Box<Response>, Why> {
-    let Way { cluster, route, .. } = way;
-    prepare(route, &mut request.head)?;
-    request.body.set_idle(route.settings.timeouts.request_body_idle);
+    let Way { cluster, entry, .. } = way;
+    let RouteSettings { timeouts, limits, .. } = entry.settings;
+    prepare(limits.body, &mut request.head)?;
+    request.body.set_idle(timeouts.request_body_idle);
     let body = std::mem::replace(&mut request.body, Body::Empty);
     let upload = match request.head.framing {
         Framing::None => Upload::new(body, None),
-        _ if route.settings.buffer_request => {
-            buffer::read_whole(&mut request.head, body, route.settings.limits.body).await?
-        }
-        _ => Upload::new(body, route.settings.limits.body),
+        _ if entry.settings.buffer_request => buffer::read_whole(&mut request.head, body, limits.body).await?,
+        _ => Upload::new(body, limits.body),
     };
     let waits = Waits {
-        connect: route.settings.timeouts.connect,
-        response_header: route.settings.timeouts.response_header,
-        body_idle: longer(route.settings.timeouts.request_body_idle, route.settings.timeouts.response_body_idle),
-        tunnel_idle: route.settings.timeouts.tunnel_idle,
+        connect: timeouts.connect,
+        response_header: timeouts.response_header,
+        body_idle: longer(timeouts.request_body_idle, timeouts.response_body_idle),
+        tunnel_idle: timeouts.tunnel_idle,
     };
-    let job = Job { target: target::of(route, &request.head)?, request, way, waits };
+    let job = Job { target: entry.target(&request.head)?, request, way, waits };
     cluster.note_request();
     match job.attempt(cluster, upload, record).await {
         Ok(response) => Ok(response),
@@ -66,8 +65,7 @@ pub(super) async fn forward(
 #[derive(Clone, Copy)]
 pub(super) struct Way<'a> {
     pub cluster: &'a Cluster,
-    pub route: &'a Route,
-    pub client: &'a Client,
+    pub entry: &'a Entry<'a>,
     /// What the request depends on; its server is told here.
     pub standing: &'a Standing,
 }
@@ -98,7 +96,7 @@ impl Job<'_> {
         let Job { request, waits, .. } = *self;
         let ends = Addresses { source: request.conn.peer, destination: request.conn.local };
         let outgoing = Outgoing { head: &request.head, target: &self.target, host: &cluster.host_header };
-        let choice = cluster.choice(&request.head, self.way.client.address);
+        let choice = cluster.choice(&request.head, self.way.entry.client.address);
         // Doing it twice must be harmless, or it is not done twice.
         let once = !request.head.is_idempotent();
         let upgrade = request.head.upgrade.is_some();
@@ -146,8 +144,8 @@ impl Job<'_> {
                     cluster.note_answer(&endpoint);
                     record.answered(&answer.head);
                     check_websocket(&request.head, &answer).map_err(|why| Broken { why, upload: None })?;
-                    let mut response = response(answer, self.way.route);
-                    if let Some(cookie) = cluster.set_cookie(&endpoint, &request.head, self.way.client.https) {
+                    let mut response = response(answer, self.way.entry.settings);
+                    if let Some(cookie) = cluster.set_cookie(&endpoint, &request.head, self.way.entry.client.https) {
                         response.fields.push(b"Set-Cookie", cookie.as_bytes());
                     }
                     return Ok(response);
@@ -264,9 +262,9 @@ fn check_websocket(head: &RequestHead, answer: &Answer) -> Result<(), Why> {
 /// The last touch to a head before it is sent.
 ///
 /// # Errors
-/// `limit.body` where the head announces more than the route takes.
-pub fn prepare(route: &Route, head: &mut RequestHead) -> Result<(), Why> {
-    if let (Framing::Length(length), Some(max)) = (head.framing, route.settings.limits.body)
+/// `limit.body` where the head announces more than `limit` bytes.
+pub fn prepare(limit: Option<u64>, head: &mut RequestHead) -> Result<(), Why> {
+    if let (Framing::Length(length), Some(max)) = (head.framing, limit)
         && length > max
     {
         return Err(Why::LimitBody);
@@ -275,13 +273,13 @@ pub fn prepare(route: &Route, head: &mut RequestHead) -> Result<(), Why> {
     Ok(())
 }
 
-fn response(answer: Answer, route: &Route) -> Box<Response> {
+fn response(answer: Answer, settings: &RouteSettings) -> Box<Response> {
     let Answer { mut head, body, tunnel } = answer;
     remove_hop_by_hop(&mut head.fields, head.nominates);
     let mut response = Response::new(head.status);
     response.fields = head.fields;
     response.body = body;
-    response.idle = Some(route.settings.timeouts.response_body_idle);
+    response.idle = Some(settings.timeouts.response_body_idle);
     response.tunnel = tunnel;
     response
 }

@@ -155,11 +155,7 @@ impl Proxy {
             return Ok(response);
         }
         let mut entry = enter(view, &request.conn, &mut request.head, record)?;
-        if let (Some(site), Some(route)) = (record.site, record.route)
-            && let Some(term) = view.terms.of(site, route)
-        {
-            standing.on_route(term);
-        }
+        entry.begin(standing);
         record.trace(&mut request.head);
         (met.https, met.chain) = (entry.client.https, entry.chain);
         if let Some((_, response)) = entry.early.take() {
@@ -172,7 +168,7 @@ impl Proxy {
                 conn: &request.conn,
                 deadline: &request.deadline,
                 clusters: &view.clusters,
-                timeouts: &entry.route.settings.timeouts,
+                timeouts: &entry.settings.timeouts,
             };
             match chain.request(&mut visit, &mut met.notes).await? {
                 Verdict::Pass => {}
@@ -180,10 +176,10 @@ impl Proxy {
                 Verdict::Refuse(why, fields) => return Err(Box::new(Stop { why, fields })),
             }
         }
-        let mut response = match act(view, &entry, &request.conn, &mut request.head, record)? {
+        let mut response = match act(&entry, &request.conn, &mut request.head, record)? {
             Outcome::Forward(upstream, cluster) => {
                 record.forward(upstream, request);
-                let way = Way { cluster, route: entry.route, client: &entry.client, standing };
+                let way = Way { cluster, entry: &entry, standing };
                 let mut response = forward::forward(|| self.view(), way, request, record).await?;
                 if let Some(pages) = met.chain.and_then(Chain::error_pages) {
                     pages.replace(&request.head.fields, || record.request_id(), &mut response);

@@ -7,13 +7,13 @@ use proptest::prelude::*;
 use super::*;
 use crate::message::normalize;
 
-fn router(text: &str) -> Router {
+fn router(text: &str) -> Router<()> {
     let loaded = crate::config::parse("t.toml", text, Path::new(".")).unwrap_or_else(|p| panic!("{}", p.render(false)));
-    Router::new(&loaded.config.sites)
+    Router::bare(&loaded.config.sites)
 }
 
-fn find(router: &Router, host: &str, path: &str) -> Result<Found, Why> {
-    router.find(&asked(host, path, &Fields::default()))
+fn find(router: &Router<()>, host: &str, path: &str) -> Result<Found, Why> {
+    router.find(&asked(host, path, &Fields::default())).map(|(found, ())| found)
 }
 
 /// A GET of a path with a query, from 10.1.2.3.
@@ -75,7 +75,7 @@ fn prefixes_match_whole_segments_and_the_longest_wins() {
 }
 
 /// A site of routes, each given by what stands in its table; the site's own action is last.
-fn site(routes: &[&str]) -> Router {
+fn site(routes: &[&str]) -> Router<()> {
     let routes: String =
         routes.iter().map(|text| format!("[[sites.\"a.test\".routes]]\nproxy = 2\n{text}\n")).collect();
     router(&format!("[sites.\"a.test\"]\nproxy = 1\n{routes}"))
@@ -131,7 +131,7 @@ fn conditions_choose_between_routes_of_one_path_and_a_path_without_a_match_is_pa
         let mut fields = Fields::default();
         lines.iter().for_each(|(name, value)| fields.push(name.as_bytes(), value.as_bytes()));
         let asked = Asked { method, from: From::Address(from.into()), ..asked("a.test", target, &fields) };
-        router.find(&asked).unwrap().route
+        router.find(&asked).unwrap().0.route
     };
     let own = 7;
     let here = [10, 1, 2, 3];

@@ -13,10 +13,8 @@ use crate::upstream::Endpoint;
 /// The terms of one worker's routes.
 #[derive(Debug, Default)]
 pub struct Terms {
-    /// Site by site.
-    routes: Vec<Rc<Term>>,
-    /// Where those of a site begin, and where the last ones end.
-    begin: Vec<u32>,
+    /// Of all routes of all sites, one after the other.
+    routes: Rc<Vec<Rc<Term>>>,
     /// Routes that are gone, by their meaning, while something that began there goes on: they may come back.
     gone_routes: Vec<(u64, Weak<Term>)>,
     /// The same of servers, by the name of their upstream.
@@ -25,17 +23,13 @@ pub struct Terms {
 
 impl Terms {
     pub(super) fn new(snapshot: &Snapshot) -> Terms {
-        let mut terms = Terms { begin: vec![0], ..Terms::default() };
-        for site in &snapshot.config.sites {
-            terms.routes.extend(site.routes.iter().map(|_| Rc::default()));
-            terms.begin.push(u32::try_from(terms.routes.len()).unwrap_or(u32::MAX));
-        }
-        terms
+        let routes = snapshot.config.sites.iter().flat_map(|site| &site.routes);
+        Terms { routes: Rc::new(routes.map(|_| Rc::default()).collect()), ..Terms::default() }
     }
 
-    pub fn of(&self, site: usize, route: usize) -> Option<&Rc<Term>> {
-        let [begin, end] = *self.begin.get(site..site + 2)?.first_chunk()?;
-        self.routes.get(begin as usize..end as usize)?.get(route)
+    /// Of all routes, by their places.
+    pub fn of_routes(&self) -> &Rc<Vec<Rc<Term>>> {
+        &self.routes
     }
 
     /// Servers of an upstream that are gone and still at work.
@@ -57,16 +51,14 @@ fn routes(before: &View, next: &mut View) -> Vec<Rc<Term>> {
     let of_before: HashMap<u64, &Rc<Term>> = of_before.map(|(meaning, term)| (*meaning, term)).collect();
     let mut left: HashMap<u64, Weak<Term>> = before.terms.gone_routes.iter().cloned().collect();
     let mut met = HashSet::new();
-    let fresh = next.terms.routes.iter_mut();
-    for (meaning, fresh) in next.snapshot.meanings().iter().flatten().zip(fresh) {
+    let mut routes = Vec::with_capacity(next.terms.routes.len());
+    for (meaning, fresh) in next.snapshot.meanings().iter().flatten().zip(next.terms.routes.iter()) {
         met.insert(*meaning);
         let back = || left.get(meaning)?.upgrade();
-        if let Some(same) = of_before.get(meaning).map(|same| (*same).clone()).or_else(back)
-            && same.keep()
-        {
-            *fresh = same;
-        }
+        let same = of_before.get(meaning).map(|same| (*same).clone()).or_else(back);
+        routes.push(same.filter(|same| same.keep()).unwrap_or_else(|| fresh.clone()));
     }
+    next.terms.routes = Rc::new(routes);
     let gone: Vec<_> = of_before.into_iter().filter(|(meaning, _)| !met.contains(meaning)).collect();
     left.extend(gone.iter().map(|(meaning, term)| (*meaning, Rc::downgrade(term))));
     left.retain(|meaning, term| !met.contains(meaning) && term.strong_count() > 0);
@@ -134,7 +126,7 @@ mod tests {
     }
 
     fn same(a: &View, b: &View, route: usize) -> bool {
-        Rc::ptr_eq(a.terms.of(0, route).unwrap(), b.terms.of(0, route).unwrap())
+        Rc::ptr_eq(&a.terms.of_routes()[route], &b.terms.of_routes()[route])
     }
 
     #[test]

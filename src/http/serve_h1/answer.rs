@@ -177,6 +177,7 @@ async fn pump(
                 if ended {
                     return Poll::Ready(Ok(()));
                 }
+                standing.settle();
                 if conn.poll_broken(cx).is_ready() {
                     return Poll::Ready(Err(Why::ClientGone));
                 }
@@ -188,7 +189,10 @@ async fn pump(
             match conn.poll_flush(cx) {
                 Poll::Ready(Ok(())) => conn.deadline.set(idle),
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Why::ClientGone)),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    standing.settle();
+                    return Poll::Pending;
+                }
             }
         }
     })

@@ -103,13 +103,17 @@ async fn pump(task: Task<'_>, to: &mut SendStream<Bytes>, body: &mut Body, sent:
         if let Some(why) = task.standing.over() {
             return Poll::Ready(Err(why));
         }
+        let patience = |cx: &mut Context<'_>, why: Why| {
+            task.standing.settle();
+            task.deadline.poll(cx).map(|()| Err(why))
+        };
         loop {
             if !held.is_empty() {
                 let room = match poll_room(to, held.len(), cx) {
                     Poll::Ready(Some(room)) => room,
                     Poll::Ready(None) => return Poll::Ready(Err(Why::ClientGone)),
                     // A client that opens its window no further is not waited for.
-                    Poll::Pending => return task.deadline.poll(cx).map(|()| Err(Why::ClientGone)),
+                    Poll::Pending => return patience(cx, Why::ClientGone),
                 };
                 let piece = held.split_to(room.min(held.len()));
                 let ends = held.is_empty() && body.is_empty();
@@ -139,7 +143,7 @@ async fn pump(task: Task<'_>, to: &mut SendStream<Bytes>, body: &mut Body, sent:
                 }
                 Poll::Ready(Some(Err(why))) => return Poll::Ready(Err(why)),
                 Poll::Pending if to.poll_reset(cx).is_ready() => return Poll::Ready(Err(Why::ClientGone)),
-                Poll::Pending => return task.deadline.poll(cx).map(|()| Err(Why::UpstreamCut)),
+                Poll::Pending => return patience(cx, Why::UpstreamCut),
             };
             return Poll::Ready(finished.map_err(|_| Why::ClientGone));
         }
