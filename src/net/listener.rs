@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
+use super::choose_congestion_control;
 use crate::config::BindAddress;
 
 /// Connections the kernel holds ready between two accepts.
@@ -112,6 +113,7 @@ pub fn prepare(listener: &TcpListener) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     // Accepted sockets inherit it: heads and bodies are written together, so Nagle's algorithm would only delay.
     socket.set_tcp_nodelay(true)?;
+    choose_congestion_control(listener, listener.local_addr()?.ip());
     // Finds dead peers of upgraded connections, which have no timeout of their own.
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
 }
@@ -134,11 +136,12 @@ mod tests {
     }
 
     #[test]
-    fn accepted_sockets_have_no_nagle_delay() {
+    fn accepted_sockets_have_no_nagle_delay_and_local_ones_no_pacing() {
         let listener = bind(loopback(0), 1).unwrap().remove(0);
         let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         listener.set_nonblocking(false).unwrap();
         let (accepted, _) = listener.accept().unwrap();
         assert!(accepted.nodelay().unwrap());
+        assert_eq!(rustix::net::sockopt::tcp_congestion(&accepted).unwrap(), "reno");
     }
 }

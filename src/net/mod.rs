@@ -15,4 +15,4 @@ pub use accepting::Accepting;
 pub use background::Background;
 pub use deadline::Deadline;
 pub use io::Io;
-pub use socket::Socket;
+pub use socket::{Socket, choose_congestion_control};

@@ -14,7 +14,7 @@ use super::names::Following;
 use crate::config::UpstreamAddress;
 use crate::error::Why;
 use crate::net::proxy_protocol::{self, Addresses};
-use crate::net::{Io, Socket};
+use crate::net::{Io, Socket, choose_congestion_control};
 use crate::tls::Connector;
 
 /// Connects to a server within `timeout`: its name's lookup, the PROXY protocol header and the TLS handshake included.
@@ -121,6 +121,9 @@ fn cause(error: &io::Error) -> Why {
 async fn tcp(addresses: &[SocketAddr]) -> io::Result<Io> {
     let tcp = happy_eyeballs::connect(addresses).await?;
     tcp.set_nodelay(true)?;
+    if let Ok(server) = tcp.peer_addr() {
+        choose_congestion_control(&tcp, server.ip());
+    }
     Ok(Io::Tcp(Socket::new(tcp)))
 }
 
