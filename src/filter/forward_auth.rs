@@ -5,7 +5,7 @@ use crate::config::{ForwardAuth, HostHeader};
 use crate::error::Why;
 use crate::http::Response;
 use crate::http::body::Body;
-use crate::http::headers::{remove_hop_by_hop, via};
+use crate::http::headers::{push_via, remove_hop_by_hop};
 use crate::message::{Fields, Known, Method, RequestHead, Version};
 use crate::net::proxy_protocol::Addresses;
 use crate::upstream::{self, Answer, Cluster, Ongoing, Outgoing, Retry, Upload, Waits};
@@ -80,7 +80,7 @@ fn question(rules: &ForwardAuth, visit: &Visit<'_>) -> RequestHead {
         }
     }
     // So that a server that is this proxy again is noticed.
-    fields.push_parts(b"Via", &[b"1.1 ", via().as_bytes()]);
+    push_via(&mut fields);
     RequestHead::new(Method::GET, Version::Http11, target, authority, fields)
 }
 

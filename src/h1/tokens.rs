@@ -45,6 +45,9 @@ impl Connection {
     pub fn add(&mut self, value: &[u8]) {
         match value.trim_ascii() {
             [] => {}
+            // As they are mostly spelled.
+            b"keep-alive" => self.keep_alive = true,
+            b"close" => self.close = true,
             // Mostly it is one word, and no list to take apart.
             one if !one.contains(&b',') => self.add_option(one),
             _ => list(value).for_each(|option| self.add_option(option)),
@@ -63,6 +66,17 @@ impl Connection {
         }
     }
 }
+
+/// What a name or an IPv4 address may hold.
+static HOST: [bool; 256] = {
+    let mut host = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        host[byte] = (byte as u8).is_ascii_alphanumeric() || matches!(byte as u8, b'-' | b'_' | b'.');
+        byte += 1;
+    }
+    host
+};
 
 /// `uri-host [ ":" port ]` (RFC 9110 section 7.2) with the characters of real names and addresses: letters, digits,
 /// `-`, `_`, `.`, or a bracketed IPv6 address. No user information, no percent-encoding, no list.
@@ -84,10 +98,7 @@ pub fn is_authority(value: &[u8]) -> bool {
         }
     };
     let host_is_valid = host.is_none_or(|host| {
-        !host.is_empty()
-            && host.len() <= 255
-            && host != b"."
-            && host.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        !host.is_empty() && host.len() <= 255 && host != b"." && host.iter().all(|b| HOST[usize::from(*b)])
     });
     let port_is_valid = match rest {
         [] => true,

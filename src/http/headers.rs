@@ -1,6 +1,7 @@
 //! What a gateway does to header fields: pure functions over one head.
 
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::OnceLock;
 
 use ipnet::IpNet;
@@ -9,17 +10,29 @@ use super::ConnInfo;
 use crate::config::{ForwardedStyle, Forwarding};
 use crate::message::{Field, Fields, Known, KnownSet, RequestHead};
 
+/// The protocol that is spoken to servers, as `Via` has it in front of a name.
+const PROTOCOL: &str = "1.1 ";
+
 /// This process in `Via`: a name no other process has, so that a request that comes back is known.
 pub fn via() -> &'static str {
+    &via_value()[PROTOCOL.len()..]
+}
+
+fn via_value() -> &'static str {
     static VIA: OnceLock<String> = OnceLock::new();
-    VIA.get_or_init(|| format!("vestibule-{:08x}", fastrand::u32(..)))
+    VIA.get_or_init(|| format!("{PROTOCOL}vestibule-{:08x}", fastrand::u32(..)))
+}
+
+/// Says that the request went through here (RFC 9110 section 7.6.3).
+pub fn push_via(fields: &mut Fields) {
+    fields.push_known(Known::Via, b"Via: ", via_value().as_bytes());
 }
 
 /// Who asked, as far as it can be believed.
 #[derive(Debug, Clone)]
 pub struct Client {
     /// The address of the client itself: the peer, or what trusted proxies in front say.
-    pub ip: Box<str>,
+    pub ip: Rc<str>,
     /// The same, for comparing.
     pub address: IpAddr,
     /// The client's own connection was https.
@@ -99,7 +112,7 @@ fn is_identity(name: &[u8]) -> bool {
 struct Told {
     /// The trusted part of X-Forwarded-For: the client and the proxies behind it.
     chain: Option<String>,
-    client: Option<Box<str>>,
+    client: Option<Rc<str>>,
     https: Option<bool>,
     host: Option<Vec<u8>>,
     port: Option<Vec<u8>>,
@@ -156,16 +169,16 @@ fn state(head: &mut RequestHead, conn: &ConnInfo, style: ForwardedStyle, told: &
     if matches!(style, ForwardedStyle::XForwarded | ForwardedStyle::Both) {
         match &told.chain {
             Some(chain) => head.fields.push_parts(b"X-Forwarded-For", &[chain.as_bytes(), b", ", peer]),
-            None => head.fields.push(b"X-Forwarded-For", peer),
+            None => head.fields.push_known(Known::XForwardedFor, b"X-Forwarded-For: ", peer),
         }
-        head.fields.push(b"X-Forwarded-Proto", proto);
+        head.fields.push_known(Known::XForwardedProto, b"X-Forwarded-Proto: ", proto);
         match &told.host {
-            Some(host) => head.fields.push(b"X-Forwarded-Host", host),
-            None => head.push_authority(b"X-Forwarded-Host"),
+            Some(host) => head.fields.push_known(Known::XForwardedHost, b"X-Forwarded-Host: ", host),
+            None => head.push_authority(Known::XForwardedHost, b"X-Forwarded-Host: "),
         }
         match &told.port {
-            Some(port) => head.fields.push(b"X-Forwarded-Port", port),
-            None => head.fields.push(b"X-Forwarded-Port", conn.local_port.as_bytes()),
+            Some(port) => head.fields.push_known(Known::XForwardedPort, b"X-Forwarded-Port: ", port),
+            None => head.fields.push_known(Known::XForwardedPort, b"X-Forwarded-Port: ", conn.local_port.as_bytes()),
         }
     }
     if matches!(style, ForwardedStyle::Rfc7239 | ForwardedStyle::Both) {

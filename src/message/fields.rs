@@ -7,6 +7,9 @@ use std::ops::Range;
 
 use super::{Known, KnownSet};
 
+/// Between name and value.
+const SEPARATOR: &[u8] = b": ";
+
 /// A piece of the buffer of a [`Fields`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Span {
@@ -96,13 +99,38 @@ impl Fields {
         self.push_parts(name, &[value]);
     }
 
-    /// As [`Fields::push`] for a value that stands in the buffer.
-    pub fn push_copy(&mut self, name: &[u8], value: Span) {
+    /// As [`Fields::push`] for a name that the proxy writes itself, given as the beginning of its line: with `": "`.
+    #[inline]
+    pub fn push_known<const N: usize>(&mut self, known: Known, line: &'static [u8; N], value: &[u8]) {
+        self.push_known_line(known, line, |bytes| bytes.extend_from_slice(value));
+    }
+
+    /// As [`Fields::push_known`] for a value that stands in the buffer.
+    #[inline]
+    pub fn push_known_copy<const N: usize>(&mut self, known: Known, line: &'static [u8; N], value: Span) {
         let start = value.start as usize;
         let range = start..start + value.len();
         if range.end <= self.bytes.len() {
-            self.push_line(name, |bytes| bytes.extend_from_within(range));
+            self.push_known_line(known, line, |bytes| bytes.extend_from_within(range));
         }
+    }
+
+    #[inline]
+    fn push_known_line<const N: usize>(
+        &mut self,
+        known: Known,
+        line: &'static [u8; N],
+        value: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let name = Span::new(self.bytes.len(), N - SEPARATOR.len());
+        debug_assert!(line.ends_with(SEPARATOR) && Known::classify(&line[..name.len()]) == known);
+        self.bytes.extend_from_slice(line);
+        let start = self.bytes.len();
+        value(&mut self.bytes);
+        let value = Span::new(start, self.bytes.len() - start);
+        self.bytes.extend_from_slice(b"\r\n");
+        self.entries.push(Entry { known, name, value });
+        self.seen = self.seen.with(known);
     }
 
     /// As [`Fields::push`] for a value in parts, joined without a copy in between.
@@ -113,7 +141,7 @@ impl Fields {
     /// Fields stand in the buffer as the lines they are written as.
     fn push_line(&mut self, name: &[u8], value: impl FnOnce(&mut Vec<u8>)) {
         let name = self.store(name);
-        self.bytes.extend_from_slice(b": ");
+        self.bytes.extend_from_slice(SEPARATOR);
         let start = self.bytes.len();
         value(&mut self.bytes);
         let value = Span::new(start, self.bytes.len() - start);
@@ -271,17 +299,17 @@ mod tests {
         }
         fields.push(b"F", b"6");
         let authority = Span::new(4, 1);
-        fields.push_copy(b"G", authority);
+        fields.push_known_copy(Known::XForwardedHost, b"X-Forwarded-Host: ", authority);
         let first = fields.store(b"H");
         fields.push_span(first, authority);
         let mut out = Vec::new();
         fields.write_lines(&mut out, |_| true);
-        assert_eq!(out, b"A: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\nE: 5\r\nF: 6\r\nG: /\r\nH: /\r\n");
+        assert_eq!(out, b"A: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\nE: 5\r\nF: 6\r\nX-Forwarded-Host: /\r\nH: /\r\n");
         fields.remove_name(b"d");
-        fields.push(b"Via", b"x");
+        fields.push_known(Known::Via, b"Via: ", b"x");
         out.clear();
         fields.write_lines(&mut out, |known| known != Known::Via);
-        assert_eq!(out, b"A: 1\r\nB: 2\r\nC: 3\r\nE: 5\r\nF: 6\r\nG: /\r\nH: /\r\n");
+        assert_eq!(out, b"A: 1\r\nB: 2\r\nC: 3\r\nE: 5\r\nF: 6\r\nX-Forwarded-Host: /\r\nH: /\r\n");
     }
 
     #[test]

@@ -128,9 +128,10 @@ impl RequestHead {
         }
     }
 
-    /// Adds a field whose value is the authority as the client sent it.
-    pub fn push_authority(&mut self, name: &[u8]) {
-        self.fields.push_copy(name, self.authority);
+    /// Adds a field whose value is the authority as the client sent it, as [`Fields::push_known`].
+    #[inline]
+    pub fn push_authority<const N: usize>(&mut self, known: Known, line: &'static [u8; N]) {
+        self.fields.push_known_copy(known, line, self.authority);
     }
 
     /// The authority without its port and without a trailing dot, not lower-cased; brackets of an IPv6 address stay.

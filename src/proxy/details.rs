@@ -32,7 +32,7 @@ pub(super) struct Details {
     upstream: usize,
     found: Option<Found>,
     /// The client, where it is another than the peer.
-    client_ip: Option<Box<str>>,
+    client_ip: Option<Rc<str>>,
     received: Option<Rc<Cell<u64>>>,
     /// On the heap, since few are traced.
     trace: Option<Box<Trace>>,

@@ -10,7 +10,7 @@ use super::record::Record;
 use crate::config::RouteSettings;
 use crate::error::Why;
 use crate::http::body::Body;
-use crate::http::headers::{remove_hop_by_hop, via};
+use crate::http::headers::{push_via, remove_hop_by_hop};
 use crate::http::term::Standing;
 use crate::http::{Request, Response, websocket};
 use crate::message::{Fields, Framing, RequestHead, Version};
@@ -269,7 +269,7 @@ pub fn prepare(limit: Option<u64>, head: &mut RequestHead) -> Result<(), Why> {
     {
         return Err(Why::LimitBody);
     }
-    head.fields.push_parts(b"Via", &[b"1.1 ", via().as_bytes()]);
+    push_via(&mut head.fields);
     Ok(())
 }
 
