@@ -1,9 +1,9 @@
 //! What is served under which name, for many names: a question reads one line of memory, and few others are read for all. With
 //! thousands of hosts every further place would be a wait for it.
 
-use std::hash::{BuildHasher, RandomState};
-
-use hashbrown::HashTable;
+use std::borrow::Borrow;
+use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
 
 use super::Host;
 
@@ -11,12 +11,9 @@ use super::Host;
 const SHORT: usize = 30;
 
 #[derive(Debug)]
-pub(super) struct Hosts<T> {
-    hasher: RandomState,
-    table: HashTable<Named<T>>,
-}
+pub(super) struct Hosts<T>(HashSet<Named<T>>);
 
-/// A line of the cache on most processors.
+/// A line of the cache on most processors. It is found by its name.
 #[derive(Debug)]
 #[repr(align(64))]
 struct Named<T> {
@@ -32,36 +29,45 @@ enum Name {
 
 impl<T: Copy> Hosts<T> {
     pub fn is_empty(&self) -> bool {
-        self.table.is_empty()
+        self.0.is_empty()
     }
 
     /// The last host of a name counts.
     pub fn insert(&mut self, name: &[u8], host: Host<T>) {
         const { assert!(size_of::<Named<T>>() == 64) };
-        let hash = self.hasher.hash_one(name);
-        match self.table.find_mut(hash, |named| named.name.text() == name) {
-            Some(named) => named.host = host,
-            None => {
-                let named = Named { name: Name::new(name), host };
-                self.table.insert_unique(hash, named, |named| self.hasher.hash_one(named.name.text()));
-            }
-        }
+        self.0.replace(Named { name: Name::new(name), host });
     }
 
     pub fn get(&self, name: &[u8]) -> Option<Host<T>> {
-        if self.is_empty() {
-            return None;
-        }
-        let found = self.table.find(self.hasher.hash_one(name), |named| named.name.text() == name);
-        found.map(|named| named.host)
+        self.0.get(name).map(|named| named.host)
     }
 }
 
 impl<T> Default for Hosts<T> {
     fn default() -> Self {
-        Hosts { hasher: RandomState::new(), table: HashTable::new() }
+        Hosts(HashSet::new())
     }
 }
+
+impl<T> Borrow<[u8]> for Named<T> {
+    fn borrow(&self) -> &[u8] {
+        self.name.text()
+    }
+}
+
+impl<T> Hash for Named<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.text().hash(state);
+    }
+}
+
+impl<T> PartialEq for Named<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.name.text() == other.name.text()
+    }
+}
+
+impl<T> Eq for Named<T> {}
 
 impl Name {
     fn new(name: &[u8]) -> Name {
