@@ -9,6 +9,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
 use super::Socket;
+use super::copy::{PIECE, put_in_pieces};
 
 /// One connection's bytes in clear: a plain socket, or what TLS makes of it.
 #[derive(Debug)]
@@ -95,14 +96,10 @@ fn is_tls_stale(tls: &mut TlsStream<Socket>, ask_kernel: bool) -> bool {
     !matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }
 
-/// Copies of at most this size are fast on every processor. Above, the C library's memcpy turns to `rep movsb`, which is
-/// several times slower on AMD where source or target is not aligned, and what goes into a TLS record never is. In pieces a
-/// download costs a quarter less CPU (docs/performance.md).
-const COPY: usize = 2048;
 /// Pieces of one write.
 const PIECES: usize = 64;
 
-/// Hands data to TLS in pieces of [`COPY`].
+/// Hands data to TLS in pieces of [`PIECE`].
 fn write_in_pieces(
     tls: &mut TlsStream<Socket>,
     cx: &mut Context<'_>,
@@ -110,15 +107,19 @@ fn write_in_pieces(
 ) -> Poll<io::Result<usize>> {
     let mut pieces = [io::IoSlice::new(&[]); PIECES];
     let mut count = 0;
-    for (to, from) in pieces.iter_mut().zip(bufs.iter().flat_map(|buf| buf.chunks(COPY))) {
+    for (to, from) in pieces.iter_mut().zip(bufs.iter().flat_map(|buf| buf.chunks(PIECE))) {
         *to = io::IoSlice::new(from);
         count += 1;
     }
     Pin::new(tls).poll_write_vectored(cx, &pieces[..count])
 }
 
-/// Takes decrypted data out of TLS in pieces of [`COPY`].
+/// Room in a buffer that is there for a large body.
+const LARGE: usize = 32 << 10;
+
+/// Takes decrypted data out of TLS in pieces of [`PIECE`].
 fn read_in_pieces(tls: &mut TlsStream<Socket>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    tls.get_mut().0.read_ahead(buf.remaining() >= LARGE);
     let mut tls = Pin::new(tls);
     let mut any = false;
     while buf.remaining() > 0 {
@@ -133,7 +134,7 @@ fn read_in_pieces(tls: &mut TlsStream<Socket>, cx: &mut Context<'_>, buf: &mut R
         if take == 0 {
             break;
         }
-        data[..take].chunks(COPY).for_each(|piece| buf.put_slice(piece));
+        put_in_pieces(buf, &data[..take]);
         tls.as_mut().consume(take);
         any = true;
     }
@@ -165,7 +166,7 @@ impl AsyncWrite for Io {
         match self.get_mut() {
             Io::Tcp(io) => Pin::new(io).poll_write(cx, buf),
             Io::Unix(io) => Pin::new(io).poll_write(cx, buf),
-            Io::Tls(tls) if buf.len() > COPY => write_in_pieces(tls, cx, &[io::IoSlice::new(buf)]),
+            Io::Tls(tls) if buf.len() > PIECE => write_in_pieces(tls, cx, &[io::IoSlice::new(buf)]),
             Io::Tls(io) => Pin::new(io).poll_write(cx, buf),
         }
     }

@@ -1,8 +1,10 @@
 //! Sockets: where connections come from, what they are made of, and what time it is for them.
 
 mod accepting;
+mod ahead;
 mod background;
 pub mod clock;
+mod copy;
 mod deadline;
 pub mod holder;
 mod io;

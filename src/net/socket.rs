@@ -1,4 +1,5 @@
-//! A TCP socket whose last bytes can wait for what comes behind them, so that both leave in one packet.
+//! A TCP socket whose last bytes can wait for what comes behind them, so that both leave in one packet, and which can read
+//! more at once than it is asked for.
 
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
@@ -10,6 +11,8 @@ use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::ahead::{self, Ahead};
+
 /// The first byte of an encrypted TLS 1.3 record (RFC 8446 section 5.2).
 const ENCRYPTED: u8 = 23;
 
@@ -18,6 +21,8 @@ const ENCRYPTED: u8 = 23;
 pub struct Socket {
     tcp: TcpStream,
     holds: Holds,
+    reads_ahead: bool,
+    ahead: Option<Ahead>,
 }
 
 /// Which bytes the kernel keeps, for 200 ms at most, until others or the end of the stream follow (`MSG_MORE`).
@@ -32,7 +37,7 @@ enum Holds {
 
 impl Socket {
     pub fn new(tcp: TcpStream) -> Socket {
-        Socket { tcp, holds: Holds::Nothing }
+        Socket { tcp, holds: Holds::Nothing, reads_ahead: false, ahead: None }
     }
 
     pub fn tcp(&self) -> &TcpStream {
@@ -52,6 +57,11 @@ impl Socket {
     /// What is written from here on leaves at once.
     pub fn hold_nothing(&mut self) {
         self.holds = Holds::Nothing;
+    }
+
+    /// Whether a read takes more than it is asked for, where more is there. What was taken stays first in line.
+    pub fn read_ahead(&mut self, on: bool) {
+        self.reads_ahead = on;
     }
 
     fn flags(&self, first: &[u8]) -> SendFlags {
@@ -102,7 +112,16 @@ pub fn choose_congestion_control(socket: impl AsFd, end: IpAddr) {
 
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().tcp).poll_read(cx, buf)
+        let socket = self.get_mut();
+        if let Some(ahead) = socket.ahead.take() {
+            socket.ahead = ahead.give(buf);
+            return Poll::Ready(Ok(()));
+        }
+        if !socket.reads_ahead {
+            return Pin::new(&mut socket.tcp).poll_read(cx, buf);
+        }
+        socket.ahead = ready!(ahead::poll_read(&mut socket.tcp, cx, buf))?;
+        Poll::Ready(Ok(()))
     }
 }
 

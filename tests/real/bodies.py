@@ -220,6 +220,19 @@ class Bodies(unittest.TestCase):
                 self.assertTrue(answer.complete)
                 self.assertEqual(len(answer.body), size)
 
+    def test_a_request_behind_a_large_body_is_answered_though_the_client_sends_nothing_more(self):
+        """What is read along with the end of a body belongs to the next request, and no byte comes to tell of it."""
+        for secure in (False, True):
+            for size in (66_000, 1 << 17, 200_000, 1_000_000):
+                for pause in (0, 16_384):
+                    with self.subTest(secure=secure, size=size, pause=pause), self.connection(secure=secure) as client:
+                        head = f"POST /up HTTP/1.1\r\nHost: {support.HOST}\r\nContent-Length: {size}\r\n\r\n".encode()
+                        body = b"".join(pieces(size))
+                        client.send(head + body[:pause])
+                        client.send(body[pause:] + f"GET /sized?5 HTTP/1.1\r\nHost: {support.HOST}\r\n\r\n".encode())
+                        answers = [client.answer(), client.answer()]
+                        self.assertEqual([answer.body for answer in answers], [digest(size).encode(), PIECE[:5]])
+
     def wait_for_standstill(self):
         """Wait until the backend's count has been the same for a hundred looks."""
         same, last = 0, -1
