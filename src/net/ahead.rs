@@ -18,10 +18,11 @@ pub(super) const SIZE: usize = 64 << 10;
 const SPARES: usize = 4;
 
 thread_local! {
-    static SPARE: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+    #[expect(clippy::vec_box, reason = "they go to connections, which keep a pointer, and come back as they are")]
+    static SPARE: RefCell<Vec<Box<Ahead>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Bytes that wait to be asked for: at least one.
+/// Bytes that wait to be asked for. A connection that has none holds no more than a pointer.
 #[derive(Debug)]
 pub(super) struct Ahead {
     bytes: Box<[u8]>,
@@ -34,19 +35,20 @@ pub(super) fn poll_read(
     io: &mut (impl AsyncRead + Unpin),
     cx: &mut Context<'_>,
     buf: &mut ReadBuf<'_>,
-) -> Poll<io::Result<Option<Ahead>>> {
-    let mut bytes = SPARE.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; SIZE].into());
-    let mut space = ReadBuf::new(&mut bytes);
+) -> Poll<io::Result<Option<Box<Ahead>>>> {
+    let spare = SPARE.with_borrow_mut(Vec::pop);
+    let mut ahead = spare.unwrap_or_else(|| Box::new(Ahead { bytes: vec![0; SIZE].into(), taken: 0, filled: 0 }));
+    let mut space = ReadBuf::new(&mut ahead.bytes);
     let read = Pin::new(io).poll_read(cx, &mut space);
-    let filled = space.filled().len();
-    let rest = Ahead { bytes, taken: 0, filled }.give(buf);
+    (ahead.taken, ahead.filled) = (0, space.filled().len());
+    let rest = ahead.give(buf);
     ready!(read)?;
     Poll::Ready(Ok(rest))
 }
 
 impl Ahead {
     /// Hands over as many bytes as `buf` has room for, and what is left of them.
-    pub(super) fn give(mut self, buf: &mut ReadBuf<'_>) -> Option<Ahead> {
+    pub(super) fn give(mut self: Box<Self>, buf: &mut ReadBuf<'_>) -> Option<Box<Ahead>> {
         let waiting = &self.bytes[self.taken..self.filled];
         let count = waiting.len().min(buf.remaining());
         put_in_pieces(buf, &waiting[..count]);
@@ -58,7 +60,7 @@ impl Ahead {
         let _ = SPARE.try_with(|spare| {
             let mut spare = spare.borrow_mut();
             if spare.len() < SPARES {
-                spare.push(self.bytes);
+                spare.push(self);
             }
         });
         None

@@ -22,7 +22,7 @@ pub struct Socket {
     tcp: TcpStream,
     holds: Holds,
     reads_ahead: bool,
-    ahead: Option<Ahead>,
+    ahead: Option<Box<Ahead>>,
 }
 
 /// Which bytes the kernel keeps, for 200 ms at most, until others or the end of the stream follow (`MSG_MORE`).
