@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use super::copy::put_in_pieces;
 
 /// Bytes read at once: as many as a large body is read by, and four records.
-pub(super) const SIZE: usize = 64 << 10;
+const SIZE: usize = 64 << 10;
 /// Buffers that a worker keeps.
 const SPARES: usize = 4;
 
